@@ -1,0 +1,1 @@
+"""The harness: studies of spatial transformers, from a YAML file to a report."""

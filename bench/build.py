@@ -1,0 +1,135 @@
+"""Settings to objects: names become modules, data sets and transformers."""
+
+import importlib
+import importlib.util
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from stn_core import LocalisationNetwork, SpatialTransformer, place
+
+from .components import describe, source_file, suggest
+from .errors import BenchError
+
+
+def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any) -> Any:
+    """Make the component that `{name: …, parameters}` stands for; `supplied` is what the harness gives.
+
+    Raises:
+        BenchError: The component refuses its parameters, with its own sentence.
+    """
+    name = reference["name"]
+    component = describe(role, name, folder)
+    values = {k: reference[k] for k in component.parameters if k in reference}
+    for key, parameter in component.parameters.items():
+        if parameter.role and values.get(key) is not None:
+            values[key] = build(parameter.role, values[key], folder)
+    try:
+        return _load(component.target, folder)(**supplied, **values)
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"{role} `{name}`: {error}") from error
+
+
+def dataset(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) -> Any:
+    """The data set of a variant; nothing is read yet."""
+    return build("dataset", settings["dataset"], folder, data_dir=data_dir)
+
+
+def model(
+    settings: Mapping[str, Any], in_shape: tuple[int, ...], classes: int, folder: Path
+) -> nn.Module:
+    """The model of a variant, its spatial transformer in place; parameters drawn from torch's generator."""
+    reference = settings["model"]
+    spatial = reference["transformer"]
+    at_input = spatial is not None and spatial["placement"] == "input"
+    seen = (in_shape[0], *(spatial["output_size"] or in_shape[1:])) if at_input else in_shape
+    net = build("model", reference, folder, in_shape=seen, num_classes=classes)
+    if spatial is None:
+        return net
+    if at_input:
+        transformer = spatial_transformer(spatial, in_shape, folder)
+        return nn.Sequential(OrderedDict(transformer=transformer, model=net))
+    placement = spatial["placement"]
+    shape = shape_before(net, placement, in_shape)
+    return place(net, spatial_transformer(spatial, shape, folder), before=placement)
+
+
+def spatial_transformer(
+    spatial: Mapping[str, Any], shape: tuple[int, ...], folder: Path
+) -> SpatialTransformer:
+    """A spatial transformer for feature maps of `shape`, `(channels, height, width)`."""
+    transform = build("transform", spatial["transform"], folder)
+    body = build("localisation", spatial["localisation"], folder, in_shape=shape)
+    size = spatial["output_size"]
+    return SpatialTransformer(
+        LocalisationNetwork(body, transform),
+        transform,
+        build("sampler", spatial["sampler"], folder),
+        output_size=None if size is None else tuple(size),
+        padding=spatial["padding"],
+        align_corners=spatial["align_corners"],
+    )
+
+
+def shape_before(net: nn.Module, layer: str, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape `(channels, height, width)` of what `layer` is given, found without computing anything."""
+    layers = dict(net.named_modules())
+    if layer not in layers or not layer:
+        raise BenchError(
+            f"placement `{layer}`: the model has no such layer{suggest(layer, [n for n in layers if n])}"
+        )
+    shapes: list[tuple[int, ...]] = []
+    hook = layers[layer].register_forward_pre_hook(
+        lambda _, given: shapes.append(tuple(given[0].shape[1:]))
+    )
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, *in_shape, device=next(net.parameters()).device))
+    finally:
+        hook.remove()
+        net.train()
+    if not shapes or len(shapes[0]) != 3:
+        given = f"{shapes[0]}" if shapes else "nothing"
+        raise BenchError(
+            f"placement `{layer}`: a spatial transformer needs a feature map there, the layer is given {given}"
+        )
+    return shapes[0]
+
+
+def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) -> None:
+    """Build a variant once on `meta` tensors, and put one image through it: shapes only, no numbers.
+
+    Raises:
+        BenchError: A component refuses its parameters, or two do not fit together.
+    """
+    data = dataset(settings, data_dir, folder)
+    with torch.device("meta"):
+        net = model(settings, data.in_shape, data.num_classes, folder)
+    try:
+        output = net(torch.zeros(2, *data.in_shape, device="meta"))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise BenchError(f"the model cannot take images of {data.in_shape}: {error}") from error
+    if tuple(output.shape) != (2, data.num_classes):
+        raise BenchError(
+            f"the model must give (batch, {data.num_classes}) scores, gives {tuple(output.shape)}"
+        )
+
+
+def _load(target: str, folder: Path) -> Any:
+    module, _, attribute = target.partition(":")
+    if not module.endswith(".py"):
+        return getattr(importlib.import_module(module), attribute)
+    file = source_file(target, folder)
+    name = f"stn_bench_own_{file.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise BenchError(f"`{target}`: {file} cannot be imported")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return getattr(sys.modules[name], attribute)

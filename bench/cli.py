@@ -1,0 +1,227 @@
+"""The command `stn-bench`, a function a verb. Heavy imports wait for the verb that needs them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from .errors import BenchError
+
+app = typer.Typer(
+    name="stn-bench",
+    help="Run studies of spatial transformers: one YAML file becomes results and a report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study, a YAML file.")]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045  (typer reads this form only)
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides: train.steps=500 seeds=3"),
+]
+Profile = Annotated[Optional[str], typer.Option(help="A profile of the study.")]  # noqa: UP045
+Only = Annotated[Optional[list[str]], typer.Option(help="Only this variant; may stand twice.")]  # noqa: UP045
+Results = Annotated[str, typer.Option(help="The store: a folder, s3://… or gs://…")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="auto is cuda where there is a GPU.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("stn-bench"))
+        raise typer.Exit
+
+
+@app.command()
+def plan(
+    study: StudyFile,
+    overrides: Overrides = None,
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the trials of a study, after checking all of it that needs no torch."""
+    from .environment import local_device
+    from .study import load_study
+
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    known = local_device() if device == "auto" else device
+    trials = loaded.trials(known)
+    if as_json:
+        rows = [
+            {"trial_id": t.trial_id, "variant": t.variant, "seed": t.seed, "device": t.device,
+             "phases": t.phases, **t.settings}
+            for t in trials
+        ]  # fmt: skip
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    typer.echo(f"{loaded.name}: {loaded.question}")
+    width = max(len(t.variant) for t in trials)
+    for t in trials:
+        typer.echo(f"{t.trial_id}  {t.variant:{width}}  seed {t.seed}  {' + '.join(t.phases)}")
+    typer.echo(
+        f"{len(loaded.variants)} variants × {loaded.seeds} seeds = {len(trials)} trials on {known}"
+    )
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    overrides: Overrides = None,
+    results: Results = "results",
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    data_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(envvar="STN_BENCH_DATA", help="Folder of the data sets."),
+    ] = None,
+    address: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster: auto, HOST:PORT, ray://…"),
+    ] = None,
+    in_process: Annotated[
+        bool, typer.Option(help="Without Ray, one trial after the other.")
+    ] = False,
+    rerun: Annotated[
+        Optional[Literal["stale", "all"]],  # noqa: UP045
+        typer.Option(help="Do again what is good: stale, all."),
+    ] = None,
+) -> None:
+    """Run what a study lacks in the store, then report. 0: all done, 1: some failed."""
+    import time
+
+    from rich.console import Console
+
+    from .launch import run as launch
+    from .progress import follow
+    from .study import load_study
+
+    begun = time.perf_counter()
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    console = Console(highlight=False, soft_wrap=True)
+    events = launch(
+        loaded,
+        results,
+        data_dir=data_dir,
+        device=device,
+        address=address,
+        in_process=in_process,
+        rerun=rerun,
+    )
+    jobs = sum(len(t.phases) for t in loaded.trials("cpu"))
+    tally = follow(events, console, jobs)
+    from .report import write_report
+
+    reporting = time.perf_counter()
+    report = write_report(loaded, results, device)
+    console.print(report.summary, markup=False)
+    tally.stages["report"] = time.perf_counter() - reporting
+    total = time.perf_counter() - begun
+    spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in tally.stages.items())
+    console.print(f"time: {total:.1f} s ({spent})", markup=False)
+    console.print(f"report: {report.html}", markup=False)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    study: StudyFile,
+    overrides: Overrides = None,
+    results: Results = "results",
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Count the trials done, missing, failed, stale (done by other code) and running; reads the store alone."""
+    from .ledger import study_account
+    from .results import ResultStore
+    from .study import load_study
+
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    state = study_account(loaded, ResultStore(results), device)
+    if as_json:
+        typer.echo(json.dumps({"study": loaded.name, **state.counts}))
+        return
+    typer.echo(f"{loaded.name}: " + ", ".join(f"{n} {name}" for name, n in state.counts.items()))
+
+
+@app.command()
+def report(
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", help="A YAML file, or the name of a study in the store."),
+    ],
+    overrides: Overrides = None,
+    results: Results = "results",
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    output: Annotated[Optional[Path], typer.Option(help="Folder of the report.")] = None,  # noqa: UP045
+) -> None:
+    """Make the report again from the store alone."""
+    from .report import write_report
+    from .results import ResultStore
+    from .study import Study, load_study
+
+    if study.endswith((".yaml", ".yml")) or "/" in study:
+        loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    else:
+        loaded = Study.model_validate_json(ResultStore(results).read_study(study))
+    made = write_report(loaded, results, device, output)
+    typer.echo(made.summary)
+    typer.echo(f"report: {made.html}")
+
+
+@app.command("list")
+def list_components(
+    role: Annotated[Optional[str], typer.Argument(help="One role: transform, sampler, …")] = None,  # noqa: UP045
+) -> None:
+    """List the components that a study can name, with their parameters and defaults."""
+    from .components import ROLES, describe, suggest
+
+    if role is not None and role not in ROLES:
+        raise BenchError(f"unknown role `{role}`{suggest(role, ROLES)}")
+    for kind in [role] if role else ROLES:
+        typer.echo(f"{kind}:")
+        for name in ROLES[kind]:
+            component = describe(kind, name, Path())
+            typer.echo(f"  {name}: {component.summary}")
+            for key, parameter in component.parameters.items():
+                default = "required" if parameter.required else f"= {json.dumps(parameter.default)}"
+                typer.echo(f"    {key}: {parameter.text} {default}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a study, for editors that complete YAML."""
+    from .study.json_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=1))
+
+
+def main() -> None:
+    """Run the command; a `BenchError` is printed without a traceback."""
+    try:
+        app()
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print(
+            "interrupted: what finished is in the store; run again to do the rest", file=sys.stderr
+        )
+        sys.exit(130)

@@ -1,0 +1,216 @@
+"""Names in a study, the code they stand for, and what that code takes, read without importing it.
+
+A component is a class; its parameters, their types and defaults are read from its source, so that a
+study is checked without torch, and a user's own file is checked like ours. A parameter annotated
+with a role (`Transform`, `Distortion`, …) is itself a component.
+"""
+
+import ast
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import annotated_types
+
+from .errors import BenchError
+
+ROLES: dict[str, dict[str, str]] = {
+    "task": {"classify": "bench.tasks.classify:Classify"},
+    "dataset": {
+        "digits": "bench.datasets.digits:Digits",
+        "mnist": "bench.datasets.mnist:MNIST",
+    },
+    "distortion": {"affine": "bench.datasets.distortion:Affine"},
+    "model": {"cnn": "bench.models.cnn:CNN", "fcn": "bench.models.fcn:FCN"},
+    "localisation": {
+        "cnn": "stn_core.localisation:CNN",
+        "fcn": "stn_core.localisation:FCN",
+    },
+    "transform": {
+        "affine": "stn_core.transforms.linear:Affine",
+        "attention": "stn_core.transforms.linear:Attention",
+        "translation": "stn_core.transforms.linear:Translation",
+    },
+    "sampler": {
+        "bilinear": "stn_core.samplers.interpolation:Bilinear",
+        "nearest": "stn_core.samplers.interpolation:Nearest",
+    },
+}
+
+# What the harness hands to a component of a role; the rest of its parameters are the study's.
+SUPPLIED: dict[str, frozenset[str]] = {
+    "task": frozenset(),
+    "dataset": frozenset({"data_dir"}),
+    "distortion": frozenset(),
+    "model": frozenset({"in_shape", "num_classes"}),
+    "localisation": frozenset({"in_shape"}),
+    "transform": frozenset({"dims"}),
+    "sampler": frozenset(),
+}
+
+PLAIN_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": None, "Any": Any}
+CONTAINERS = {"tuple": tuple, "list": list, "Literal": Literal, "Annotated": Annotated}
+BOUNDS = {name: getattr(annotated_types, name) for name in ("Ge", "Gt", "Le", "Lt", "MinLen")}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a component; `role` is set where its value is a component."""
+
+    type: Any
+    required: bool
+    default: Any = None
+    role: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component as its source declares it."""
+
+    target: str
+    summary: str
+    version: int
+    parameters: Mapping[str, Parameter]
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` points at the user's own code instead of at a name of the tables."""
+    return ":" in name
+
+
+def describe(role: str, name: str, folder: Path) -> Component:
+    """Read the component `name` of `role`; a user's `file.py:Class` lies relative to `folder`.
+
+    Raises:
+        BenchError: There is no such component, with the nearest name where there is one.
+    """
+    if not is_own(name):
+        if name not in ROLES[role]:
+            raise BenchError(f"unknown {role} `{name}`{suggest(name, ROLES[role])}")
+        return _read(role, ROLES[role][name], source_file(ROLES[role][name], folder))
+    return _read(role, name, source_file(name, folder))
+
+
+def suggest(name: object, known: Any) -> str:
+    """` (did you mean `x`?)`, or the list of what there is."""
+    import difflib
+
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    if near:
+        return f" (did you mean `{near[0]}`?)"
+    return f"; there is {', '.join(f'`{k}`' for k in known)}" if known else ""
+
+
+def source_file(target: str, folder: Path) -> Path:
+    """File that holds `module:Class` or `file.py:Class`, found without importing it."""
+    module, _, attribute = target.partition(":")
+    if not module or not attribute.isidentifier():
+        raise BenchError(f"`{target}` must be `module:Class` or `file.py:Class`")
+    if module.endswith(".py"):
+        file = folder / module
+        if not file.is_file():
+            raise BenchError(f"`{target}`: there is no file {file}")
+        return file
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise BenchError(f"`{target}`: no module `{top}` is installed")
+    places = [Path(p) for p in spec.submodule_search_locations or ()]
+    if not rest and spec.origin and not places:
+        return Path(spec.origin)
+    for place in places:
+        stem = place.joinpath(*rest)
+        for file in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if file.is_file():
+                return file
+    raise BenchError(f"`{target}`: no module `{module}` is installed")
+
+
+@lru_cache(maxsize=256)
+def _parsed(file: Path, changed_ns: int) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"), str(file))
+
+
+def _read(role: str, target: str, file: Path) -> Component:
+    try:
+        module = _parsed(file, file.stat().st_mtime_ns)
+    except SyntaxError as error:
+        raise BenchError(f"`{target}`: {file}:{error.lineno}: {error.msg}") from None
+    attribute = target.partition(":")[2]
+    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+    if attribute not in classes:
+        raise BenchError(
+            f"`{target}`: {file} has no class `{attribute}`{suggest(attribute, classes)}"
+        )
+    node = classes[attribute]
+    version = 1
+    parameters: dict[str, Parameter] = {}
+    for item in node.body:
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
+            names = item.targets if isinstance(item, ast.Assign) else [item.target]
+            if any(isinstance(n, ast.Name) and n.id == "version" for n in names):
+                version = ast.literal_eval(item.value)
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            parameters = _parameters(item.args, SUPPLIED[role])
+    summary = (ast.get_docstring(node) or "").partition("\n")[0]
+    return Component(target, summary, version, parameters)
+
+
+def _parameters(args: ast.arguments, supplied: frozenset[str]) -> dict[str, Parameter]:
+    plain = [*args.posonlyargs, *args.args][1:]
+    missing: list[ast.expr | None] = [None] * (len(plain) - len(args.defaults))
+    pairs = [
+        *zip(plain, [*missing, *args.defaults], strict=True),
+        *zip(args.kwonlyargs, args.kw_defaults, strict=True),
+    ]
+    return {arg.arg: _parameter(arg, default) for arg, default in pairs if arg.arg not in supplied}
+
+
+def _parameter(arg: ast.arg, default: ast.expr | None) -> Parameter:
+    text = ast.unparse(arg.annotation) if arg.annotation else "Any"
+    role = next((r for r in ROLES if r.capitalize() in text.replace("|", " ").split()), None)
+    value = None
+    if default is not None:
+        try:
+            value = ast.literal_eval(default)
+        except ValueError:
+            return Parameter(Any, False, None, role, text)
+    return Parameter(_type(arg.annotation), default is None, value, role, text)
+
+
+def _type(node: ast.expr | None) -> Any:
+    """The type that an annotation names; `Any` where it is none of the plain ones."""
+    match node:
+        case ast.Name(id=name) if name in PLAIN_TYPES:
+            return PLAIN_TYPES[name]
+        case ast.Constant(value=None):
+            return None
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_type(left), _type(right)]  # noqa: UP007
+        case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in CONTAINERS:
+            items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            if name == "Literal":
+                return Literal[tuple(ast.literal_eval(i) for i in items)]
+            if name == "Annotated":
+                return Annotated[(_type(items[0]), *map(_bound, items[1:]))]
+            return CONTAINERS[name][tuple(_type(i) for i in items)]
+        case ast.Constant(value=value) if value is Ellipsis:
+            return ...
+        case _:
+            return Any
+
+
+def _bound(node: ast.expr) -> Any:
+    match node:
+        case ast.Call(func=ast.Name(id=name), args=[value]) if name in BOUNDS:
+            return BOUNDS[name](ast.literal_eval(value))
+        case _:
+            return None

@@ -1,0 +1,78 @@
+"""Random distortions of images, written apart from `stn_core`: a shared error would cancel itself."""
+
+import math
+from typing import Annotated, Protocol
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Distortion(Protocol):
+    """What a distortion is: images and a random generator give distorted images."""
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Size of the distorted images."""
+        ...
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Distort each image of a batch on its own."""
+        ...
+
+
+class Affine:
+    """Rotates, scales and moves each image about its centre; what comes from outside is 0.
+
+    Args:
+        rotation: Largest angle in degrees, either way.
+        scale: Smallest and largest magnification.
+        translation: Largest shift in pixels along each axis.
+        canvas: Side of the square output in pixels; None keeps the input's size.
+
+    Example:
+        >>> Affine(rotation=90, canvas=42).out_size(28, 28)
+        (42, 42)
+    """
+
+    def __init__(
+        self,
+        *,
+        rotation: Annotated[float, Ge(0), Le(180)] = 0,
+        scale: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (1, 1),
+        translation: Annotated[float, Ge(0)] = 0,
+        canvas: Annotated[int, Ge(1)] | None = None,
+    ) -> None:
+        if scale[0] > scale[1]:
+            raise ValueError(f"`scale` must be [smallest, largest], got {list(scale)}.")
+        self.rotation, self.scale = math.radians(rotation), tuple(scale)
+        self.translation, self.canvas = translation, canvas
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        return (height, width) if self.canvas is None else (self.canvas, self.canvas)
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Angles in radians `(count,)`, magnifications `(count,)`, shifts `(x, y)` in pixels `(count, 2)`."""
+        u = torch.rand(count, 4, generator=generator, device=generator.device)
+        angle = (2 * u[:, 0] - 1) * self.rotation
+        scale = self.scale[0] + u[:, 1] * (self.scale[1] - self.scale[0])
+        return angle, scale, (2 * u[:, 2:] - 1) * self.translation
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return self.apply(images, *self.draw(len(images), generator))
+
+    def apply(self, images: Tensor, angle: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Distort image i by angle i, then magnification i, then shift i (all about the centre)."""
+        in_height, in_width = images.shape[-2:]
+        height, width = self.out_size(in_height, in_width)
+        y = torch.arange(height, device=images.device) - (height - 1) / 2
+        x = torch.arange(width, device=images.device) - (width - 1) / 2
+        x = x[None, None, :] - shift[:, 0, None, None]
+        y = y[None, :, None] - shift[:, 1, None, None]
+        cos = (torch.cos(angle) / scale)[:, None, None]
+        sin = (torch.sin(angle) / scale)[:, None, None]
+        # The way back: from a pixel of the output to where it lies in the input.
+        grid_x = (cos * x + sin * y) * (2 / in_width)
+        grid_y = (-sin * x + cos * y) * (2 / in_height)
+        grid = torch.stack([grid_x, grid_y], dim=-1)
+        return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)

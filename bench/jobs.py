@@ -1,0 +1,114 @@
+"""A job and all that is said of it: what a run shares, how an attempt ended, what a runner reports."""
+
+import datetime
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .environment import environment
+from .results import Attempt
+from .results.schema import PROTOCOL, FailureKind
+from .study import Trial
+from .study.study import PhaseName, canonical_json
+
+
+@dataclass(frozen=True)
+class Job:
+    """An attempt to be made, the `attempt`-th at this phase of this trial, on `threads` threads."""
+
+    trial: Trial
+    phase: PhaseName
+    attempt: int
+    threads: int
+
+    @property
+    def key(self) -> str:
+        """`<trial>.<phase>.<attempt>`."""
+        return f"{self.trial.trial_id}.{self.phase}.{self.attempt}"
+
+    def again(self) -> "Job":
+        """The attempt after this one."""
+        return Job(self.trial, self.phase, self.attempt + 1, self.threads)
+
+    def fields(self, launch: "Launch") -> dict[str, Any]:
+        """What the row of this attempt says before it has begun."""
+        trial = self.trial
+        return {
+            "trial_id": trial.trial_id,
+            "study": trial.study,
+            "variant": trial.variant,
+            "seed": trial.seed,
+            "phase": self.phase,
+            "attempt": self.attempt,
+            "phases": trial.phases,
+            "settings": canonical_json(trial.settings),
+            "device": trial.device,
+            "threads": self.threads,
+            "run_id": launch.run_id,
+            "host": os.uname().nodename,
+            "code_hash": launch.code_hash,
+            "environment": json.dumps(environment(), sort_keys=True),
+            "protocol": PROTOCOL if self.phase == "timing" else None,
+        }
+
+    def cut_short(
+        self, launch: "Launch", kind: FailureKind, failure: str, started: float
+    ) -> Attempt:
+        """The row of an attempt whose worker is gone and can write none."""
+        now = time.time()
+        return Attempt(
+            **self.fields(launch),
+            status="failed",
+            device_name="",
+            deterministic=False,
+            started_at=datetime.datetime.fromtimestamp(started, datetime.UTC),
+            seconds=now - started,
+            failure=failure,
+            failure_kind=kind,
+        )
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What all attempts of one run share; `folder` is where the study's own code lies."""
+
+    run_id: str
+    store: str
+    folder: Path
+    data_dir: Path | None
+    code_hash: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended; its row is in the store."""
+
+    job: Job
+    failure: str | None
+    failure_kind: FailureKind | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a run reports while it works: a `stage` begins, or a job has `started` or `ended`.
+
+    Attributes:
+        kind: What happened.
+        text: Name of the stage.
+        job: The job, where it is one that started or ended.
+        outcome: How it ended.
+    """
+
+    kind: Literal["stage", "started", "ended"]
+    text: str = ""
+    job: Job | None = None
+    outcome: Outcome | None = None
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as the text of a failure: `Class: message`, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:2000]

@@ -1,0 +1,130 @@
+"""Run a study on a store: find what is missing, make it, and leave the store compact."""
+
+import dataclasses
+import datetime
+import os
+import secrets
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from .environment import code_hash, local_device
+from .jobs import Event, Job, Launch
+from .ledger import Rerun, account
+from .results import ResultStore
+from .runner.in_process import InProcess
+from .runner.runner import Runner
+from .study import Study
+
+
+def run(
+    study: Study,
+    results: str | Path = "results",
+    *,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    address: str | None = None,
+    in_process: bool = False,
+    rerun: Rerun | None = None,
+) -> Iterator[Event]:
+    """Make every attempt that `study` lacks in the store at `results`; gives events as they come.
+
+    Args:
+        study: The study.
+        results: Folder or URI of the store.
+        data_dir: Folder of the data sets.
+        device: `auto`, `cpu` or `cuda`; auto is cuda where there is a GPU.
+        address: Address of a Ray cluster; None starts a local one.
+        in_process: Run here, one trial after the other, without Ray.
+        rerun: Do again what is good but `stale`, or `all`.
+
+    Raises:
+        BenchError: The study, its data or its resources cannot work.
+        InfrastructureError: The store or Ray cannot be reached.
+    """
+    store = ResultStore(results)
+    launch = Launch(
+        run_id=f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
+        store=store.location if "://" in store.location else str(Path(store.location).resolve()),
+        folder=Path(study.folder),
+        data_dir=data_dir,
+        code_hash=code_hash(study.own_files()),
+    )
+    for file in store.read([]).corrupt:
+        store.set_aside(file)
+        yield Event(
+            "stage", text=f"set aside {file}: its content does not have the hash in its name"
+        )
+    known = (
+        device if device != "auto" else local_device() if in_process or address is None else None
+    )
+    if known is not None and not account(study, known, store, launch.code_hash, rerun=rerun).jobs:
+        store.write_study(study.name, study.model_dump_json(indent=1))
+        return
+    yield Event("stage", text="start")
+    with _runner(study, in_process, address, known) as runner:
+        known = known or runner.device()
+        _close_interrupted(study, known, store, launch)
+        jobs = account(study, known, store, launch.code_hash, rerun=rerun).jobs
+        yield Event("stage", text="check")
+        runner.check(study, known, launch)
+        store.write_study(study.name, study.model_dump_json(indent=1))
+        yield from _phases(runner, study, jobs, store, launch)
+        yield Event("stage", text="store")
+    store.compact()
+
+
+def _runner(study: Study, in_process: bool, address: str | None, device: str | None) -> Runner:
+    if in_process:
+        return InProcess()
+    _secure_ray(local=address is None)
+    from .runner.on_ray import OnRay
+
+    return OnRay(study.resources, address, device)
+
+
+def _secure_ray(local: bool) -> None:
+    """Set what Ray reads when it is imported: no usage statistics, a token on a local Ray.
+
+    The token is of this run alone and handed on through the environment: none is left on disk.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if local and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _phases(
+    runner: Runner, study: Study, jobs: tuple[Job, ...], store: ResultStore, launch: Launch
+) -> Iterator[Event]:
+    """Accuracy first, then timing of what was trained, when nothing else runs."""
+    training = [job for job in jobs if job.phase == "accuracy"]
+    timing = [job for job in jobs if job.phase == "timing"]
+    trained = {job.trial.trial_id for job in training}
+    for job in timing:
+        trial = job.trial.trial_id
+        if trial not in trained and not store.has_checkpoint(trial):
+            threads = study.resources.accuracy.cpus
+            training.append(dataclasses.replace(job, phase="accuracy", threads=threads))
+    yield Event("stage", text="accuracy")
+    failed: set[str] = set()
+    for event in runner.accuracy(training, launch):
+        if event.outcome and event.job:
+            change = failed.add if event.outcome.failure else failed.discard
+            change(event.job.trial.trial_id)
+        yield event
+    yield Event("stage", text="timing")
+    yield from runner.timing([job for job in timing if job.trial.trial_id not in failed], launch)
+
+
+def _close_interrupted(study: Study, device: str, store: ResultStore, launch: Launch) -> None:
+    """Write the rows of attempts that an earlier run's death cut short; they keep their number."""
+    trials = {trial.trial_id: trial for trial in study.trials(device)}
+    for mark in store.marks():
+        trial = trials.get(mark.trial_id)
+        if trial is None or mark.alive:
+            continue
+        job = Job(trial, mark.phase, mark.attempt, getattr(study.resources, mark.phase).cpus)
+        failure = f"Interrupted: its worker ({mark.host}, process {mark.pid}) is gone"
+        store.write(job.cut_short(launch, "interrupted", failure, mark.started))
+        store.remove_mark(mark)

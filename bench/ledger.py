@@ -1,0 +1,106 @@
+"""The account of a study against a store: which attempts are good, which are to be made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .environment import code_hash, local_device
+from .jobs import Job
+from .results import ResultStore
+from .results.marks import Mark
+from .results.schema import PROTOCOL
+from .study import Study
+
+Rerun = Literal["stale", "all"]
+
+COLUMNS = [
+    "trial_id", "phase", "attempt", "status", "failure_kind", "code_hash", "protocol", "threads",
+    "device",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Account:
+    """State of each trial of a study, by `trial_id`: every trial is in one of the first four.
+
+    `stale` are those of `done` whose code has changed since.
+    """
+
+    done: tuple[str, ...]
+    failed: tuple[str, ...]
+    running: tuple[str, ...]
+    missing: tuple[str, ...]
+    stale: tuple[str, ...]
+    jobs: tuple[Job, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state."""
+        states = ("done", "missing", "failed", "stale", "running")
+        total = len(self.done) + len(self.failed) + len(self.running) + len(self.missing)
+        return {"trials": total, **{state: len(getattr(self, state)) for state in states}}
+
+
+def account(
+    study: Study,
+    device: str,
+    store: ResultStore,
+    code: str,
+    marks: Iterable[Mark] = (),
+    rerun: Rerun | None = None,
+) -> Account:
+    """Compare a study with what a store holds.
+
+    `jobs` are the attempts that a run has to make: for every phase without a good one, and for
+    those that `rerun` asks for. `code` is the hash of the code as it is now.
+    """
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in store.read(COLUMNS).table.to_pylist():
+        rows.setdefault((row["trial_id"], row["phase"]), []).append(row)
+    alive = {(mark.trial_id, mark.phase) for mark in marks if mark.alive}
+    states: dict[str, list[str]] = {
+        s: [] for s in ("done", "failed", "running", "missing", "stale")
+    }
+    jobs: list[Job] = []
+    for trial in study.trials(device):
+        good: dict[str, list[dict[str, Any]]] = {}
+        failed = False
+        for phase in trial.phases:
+            resources = getattr(study.resources, phase)
+            attempts = rows.get((trial.trial_id, phase), [])
+            good[phase] = [row for row in attempts if _good(row, phase, resources.cpus)]
+            ended = [row for row in attempts if row["failure_kind"] != "interrupted"]
+            failed |= bool(ended) and not good[phase] and ended[-1]["status"] == "failed"
+            stale = bool(good[phase]) and all(r["code_hash"] != code for r in good[phase])
+            if not good[phase] or rerun == "all" or (rerun == "stale" and stale):
+                number = 1 + max((row["attempt"] for row in ended), default=0)
+                jobs.append(Job(trial, phase, number, resources.cpus))
+            if stale and trial.trial_id not in states["stale"]:
+                states["stale"].append(trial.trial_id)
+        running = any((trial.trial_id, phase) in alive for phase in trial.phases)
+        done = all(good.values())
+        state = "done" if done else "running" if running else "failed" if failed else "missing"
+        states[state].append(trial.trial_id)
+    done_ids = set(states["done"])
+    states["stale"] = [t for t in states["stale"] if t in done_ids]
+    return Account(**{s: tuple(ids) for s, ids in states.items()}, jobs=tuple(jobs))
+
+
+def study_account(study: Study, store: ResultStore, device: str) -> Account:
+    """The account of a study by what the store alone says; `auto` is the device that was used last."""
+    known = used_device(study, store) if device == "auto" else device
+    return account(study, known, store, code_hash(study.own_files()), store.marks())
+
+
+def used_device(study: Study, store: ResultStore) -> str:
+    """Device of the newest attempt at a trial of this study; this machine's where there is none."""
+    ids = {t.trial_id for d in ("cpu", "cuda") for t in study.trials(d)}
+    rows = store.read(["trial_id", "device", "started_at"]).table.to_pylist()
+    mine = [row for row in rows if row["trial_id"] in ids]
+    return max(mine, key=lambda row: row["started_at"])["device"] if mine else local_device()
+
+
+def _good(row: dict[str, Any], phase: str, cpus: int) -> bool:
+    if row["status"] != "done":
+        return False
+    return phase == "accuracy" or (row["protocol"] == PROTOCOL and row["threads"] == cpus)

@@ -1,0 +1,38 @@
+"""The paper's fully connected classifier (Jaderberg et al., 2015, appendix A.4)."""
+
+import math
+from typing import Annotated
+
+from annotated_types import Ge
+from torch import Tensor, nn
+
+
+class FCN(nn.Module):
+    """Hidden linear layers with ReLU, called `fc1`, `fc2`, …, then `classifier`.
+
+    Args:
+        in_shape: `(channels, height, width)` of an image.
+        num_classes: Number of classes.
+        units: Units of each hidden layer.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        units: tuple[Annotated[int, Ge(1)], ...] = (256, 200),
+    ) -> None:
+        super().__init__()
+        features = math.prod(in_shape)
+        for i, count in enumerate(units, start=1):
+            self.add_module(f"fc{i}", nn.Linear(features, count))
+            features = count
+        self.add_module("classifier", nn.Linear(features, num_classes))
+
+    def forward(self, image: Tensor) -> Tensor:
+        *hidden, classifier = self.children()
+        features = image.flatten(1)
+        for layer in hidden:
+            features = layer(features).relu()
+        return classifier(features)

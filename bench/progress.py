@@ -1,0 +1,98 @@
+"""What a person sees while a study runs: a live line on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .jobs import Event, Job
+
+STAGES = {
+    "start": "starting",
+    "check": "building every variant once",
+    "accuracy": "training and testing",
+    "timing": "timing, with nothing beside it",
+    "store": "compacting the store",
+}
+
+
+@dataclass
+class Tally:
+    """Counts of jobs, and where the time went, stage by stage, in seconds."""
+
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    stages: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def follow(events: Iterable[Event], console: Console, jobs: int) -> Tally:
+    """Show events as they come; gives the tally when they end."""
+    tally, stage, since = Tally(), "", time.perf_counter()
+
+    def enter(name: str) -> None:
+        nonlocal stage, since
+        now = time.perf_counter()
+        if stage:
+            tally.stages[stage] = tally.stages.get(stage, 0) + now - since
+        stage, since = name, now
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("starting", total=jobs or None, note="")
+        for event in events:
+            if event.kind == "stage":
+                if event.text in STAGES:
+                    enter(event.text)
+                console.print(STAGES.get(event.text, event.text), markup=False)
+            elif event.job is not None:
+                _count(tally, event, console)
+            bar.update(
+                task,
+                description=STAGES.get(stage, stage),
+                completed=tally.done + tally.failed,
+                note=f"{tally.running} running, {tally.failed} failed{_eta(tally, jobs)}",
+            )
+    enter("")
+    return tally
+
+
+def _count(tally: Tally, event: Event, console: Console) -> None:
+    if event.kind == "started" or event.outcome is None or event.job is None:
+        tally.running += 1
+        tally.begun = getattr(tally, "begun", time.perf_counter())
+        return
+    tally.running -= 1
+    outcome = event.outcome
+    if outcome.failure:
+        tally.failed += 1
+        tally.failures[event.job.key] = outcome.failure
+    else:
+        tally.done += 1
+    word = f"FAILED: {outcome.failure}" if outcome.failure else "done"
+    console.print(f"{label(event.job)}: {word} ({outcome.seconds:.1f} s)", markup=False)
+
+
+def label(job: Job) -> str:
+    """A job as people call it."""
+    return f"{job.trial.variant}, seed {job.trial.seed}, {job.phase}"
+
+
+def _eta(tally: Tally, jobs: int) -> str:
+    ended = tally.done + tally.failed
+    begun = getattr(tally, "begun", None)
+    if not ended or begun is None or not jobs:
+        return ""
+    left = (time.perf_counter() - begun) / ended * (jobs - ended)
+    return f", about {left:.0f} s left"

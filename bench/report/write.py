@@ -1,0 +1,64 @@
+"""Write the report of a study beside its store."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BenchError, InfrastructureError
+from ..ledger import study_account, used_device
+from ..results import ResultStore
+from ..results.frames import best_attempts
+from ..study import Study
+from . import render
+from .answer import findings
+from .charts import charts
+from .words import answer, variants_table
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the report lies, its table and answer as text, and whether trials failed."""
+
+    summary: str
+    html: Path
+    markdown: Path
+    failed: int
+
+
+def write_report(
+    study: Study, results: str | Path, device: str = "auto", output: Path | None = None
+) -> Report:
+    """Write `report.md`, its SVG files and `report.html`, from the store alone.
+
+    Args:
+        study: The study, from its file or from the store.
+        results: The store.
+        device: Whose trials; `auto` is the device that was used last.
+        output: The folder; `reports/<study>` in the store where it is a folder.
+
+    Raises:
+        BenchError: The store is no folder and there is no `output`.
+        InfrastructureError: The report cannot be written.
+    """
+    if output is None:
+        if "://" in str(results):
+            raise BenchError(
+                f"the store {results} is no folder; say where the report goes: --output"
+            )
+        output = Path(results) / "reports" / study.name
+    store = ResultStore(results)
+    known = used_device(study, store) if device == "auto" else device
+    state = study_account(study, store, known)
+    attempts = best_attempts(store.read().table)
+    found = findings(study, known, store.trials(), store.curves(), attempts, state)
+    drawn = charts(found)
+    command = f"stn-bench report {study.name} --results {results}"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, svg in drawn.items():
+            (output / name).write_text(svg, "utf-8")
+        (output / "report.md").write_text(render.markdown(found, drawn, command), "utf-8")
+        (output / "report.html").write_text(render.html(found, drawn, command), "utf-8")
+    except OSError as error:
+        raise InfrastructureError(f"the report cannot be written: {error}") from error
+    summary = "\n".join(["", render.text_table(variants_table(found)), "", *answer(found), ""])
+    return Report(summary, output / "report.html", output / "report.md", state.counts["failed"])

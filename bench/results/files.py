@@ -1,0 +1,98 @@
+"""Files that are there whole or not at all: in a folder, on NFS, or in an object store."""
+
+import hashlib
+import io
+import os
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as fs
+import pyarrow.parquet as pq
+
+from ..errors import InfrastructureError
+
+
+class Corrupt(Exception):
+    """A file's content is not what its name says."""
+
+
+def open_location(location: str | Path) -> tuple[fs.FileSystem, str]:
+    """File system and path of a store: a folder, or `s3://…`, `gs://…` through `pyarrow.fs`."""
+    text = str(location)
+    if "://" not in text:
+        return fs.LocalFileSystem(), str(Path(text).expanduser().resolve())
+    try:
+        return fs.FileSystem.from_uri(text)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InfrastructureError(f"store {text}: cannot be opened: {error}") from None
+
+
+def write_whole(system: fs.FileSystem, path: str, content: bytes) -> None:
+    """Write a file so that no reader, and no crash, ever sees a part of it.
+
+    In a folder: temporary name, fsync, rename, fsync of the folder. In an object store a key
+    appears only when its upload is complete.
+
+    Raises:
+        InfrastructureError: The store cannot be written.
+    """
+    try:
+        if not isinstance(system, fs.LocalFileSystem):
+            with system.open_output_stream(path) as stream:
+                stream.write(content)
+            return
+        final = Path(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with open(temporary, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise InfrastructureError(f"store: cannot write {path}: {error}") from error
+
+
+def read_bytes(system: fs.FileSystem, path: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    with system.open_input_stream(path) as stream:
+        return stream.read()
+
+
+def list_files(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
+    """The files of a folder by name; hidden and temporary ones are left out."""
+    infos = system.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    files = [i for i in infos if i.type == fs.FileType.File and not i.base_name.startswith(".")]
+    return sorted(files, key=lambda info: info.base_name)
+
+
+def to_parquet(table: pa.Table) -> tuple[str, bytes]:
+    """Parquet bytes of a table, and their sha256, which goes into the file's name."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    content = buffer.getvalue()
+    return hashlib.sha256(content).hexdigest(), content
+
+
+def from_parquet(content: bytes, digest: str, columns: list[str] | None = None) -> pa.Table:
+    """Read Parquet bytes back, after their sha256 has been compared with `digest`.
+
+    Raises:
+        Corrupt: They are not what was written.
+    """
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Corrupt("its content does not have the hash in its name")
+    return pq.read_table(pa.BufferReader(content), columns=columns)

@@ -1,0 +1,165 @@
+"""What one attempt leaves behind: the row of the store, version 1."""
+
+import dataclasses
+import datetime
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+# Version of the timing protocol, which `bench.measurement` implements.
+PROTOCOL = "1"
+
+# How an attempt can fail. `interrupted`: its run was killed, so it says nothing of the trial.
+FailureKind = Literal["exception", "out_of_memory", "diverged", "lost", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a trial; `test_error` is in percent."""
+
+    name: str
+    value: float
+    unit: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a learning curve."""
+
+    name: str
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class TimingSample:
+    """One block of `iterations` equal steps that took `seconds` in all; warm-up blocks are kept, flagged."""
+
+    mode: str
+    sample: int
+    seconds: float
+    iterations: int
+    warmup: bool
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at one phase of one trial.
+
+    Attributes:
+        settings: Canonical JSON of task, data set, model and train.
+        phases: The phases that the trial has.
+        failure: One line, `Class: message`; None where the attempt is good.
+        protocol: Version of the timing protocol; None in the accuracy phase.
+        code_hash: Hash of the code that computed it; a trial is stale when that has changed since.
+        environment: JSON of commit, versions, machine.
+    """
+
+    trial_id: str
+    study: str
+    variant: str
+    seed: int
+    phase: str
+    attempt: int
+    status: Literal["done", "failed"]
+    phases: tuple[str, ...]
+    settings: str
+    device: str
+    device_name: str
+    threads: int
+    deterministic: bool
+    run_id: str
+    host: str
+    started_at: datetime.datetime
+    seconds: float
+    code_hash: str
+    environment: str
+    protocol: str | None = None
+    failure: str | None = None
+    failure_kind: FailureKind | None = None
+    traceback: str | None = None
+    metrics: tuple[Metric, ...] = ()
+    curves: tuple[CurvePoint, ...] = ()
+    timings: tuple[TimingSample, ...] = ()
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def key(self) -> str:
+        """`<trial>.<phase>.<attempt>`, the name of its file but for the hash."""
+        return f"{self.trial_id}.{self.phase}.{self.attempt}"
+
+
+_TEXT = pa.string()
+SCHEMA = pa.schema(
+    [
+        pa.field("schema_version", pa.int32(), nullable=False),
+        pa.field("trial_id", _TEXT, nullable=False),
+        pa.field("study", _TEXT, nullable=False),
+        pa.field("variant", _TEXT, nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("phase", _TEXT, nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("status", _TEXT, nullable=False),
+        pa.field("failure", _TEXT),
+        pa.field("failure_kind", _TEXT),
+        pa.field("traceback", _TEXT),
+        pa.field("phases", pa.list_(_TEXT)),
+        pa.field("settings", _TEXT),
+        pa.field("device", _TEXT),
+        pa.field("device_name", _TEXT),
+        pa.field("threads", pa.int32()),
+        pa.field("deterministic", pa.bool_()),
+        pa.field("protocol", _TEXT),
+        pa.field("run_id", _TEXT),
+        pa.field("host", _TEXT),
+        pa.field("started_at", pa.timestamp("us", tz="UTC")),
+        pa.field("seconds", pa.float64()),
+        pa.field("code_hash", _TEXT),
+        pa.field("environment", _TEXT),
+        pa.field(
+            "metrics",
+            pa.list_(
+                pa.struct(
+                    {
+                        "name": _TEXT,
+                        "value": pa.float64(),
+                        "unit": _TEXT,
+                        "higher_is_better": pa.bool_(),
+                    }
+                )
+            ),
+        ),
+        pa.field(
+            "curves",
+            pa.list_(pa.struct({"name": _TEXT, "step": pa.int64(), "value": pa.float64()})),
+        ),
+        pa.field(
+            "timings",
+            pa.list_(
+                pa.struct(
+                    {
+                        "mode": _TEXT,
+                        "sample": pa.int32(),
+                        "seconds": pa.float64(),
+                        "iterations": pa.int32(),
+                        "warmup": pa.bool_(),
+                    }
+                )
+            ),
+        ),
+    ],
+    metadata={"stn_bench.schema_version": str(SCHEMA_VERSION)},
+)
+
+# The rows as a reader sees them: with the name of the file that each came in, hash included.
+READ_SCHEMA = SCHEMA.append(pa.field("file", _TEXT, nullable=False))
+
+
+def to_table(attempt: Attempt) -> pa.Table:
+    """The attempt as a table of one row."""
+    row: dict[str, Any] = dataclasses.asdict(attempt)
+    return pa.Table.from_pylist([row], schema=SCHEMA)

@@ -1,0 +1,216 @@
+"""ResultStore: where attempts lie. The only state on disk that the harness has."""
+
+import contextlib
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as fs
+
+from ..errors import BenchError, InfrastructureError
+from . import frames
+from .files import (
+    Corrupt,
+    from_parquet,
+    list_files,
+    open_location,
+    read_bytes,
+    to_parquet,
+    write_whole,
+)
+from .marks import Mark, marked, read_marks
+from .schema import READ_SCHEMA, SCHEMA_VERSION, Attempt, to_table
+
+
+@dataclass(frozen=True)
+class Results:
+    """All rows of a store, each attempt once, and the files that are not what their names say."""
+
+    table: pa.Table
+    corrupt: tuple[str, ...]
+
+
+class ResultStore:
+    """A folder, or `s3://…` or `gs://…`, with one immutable Parquet file an attempt.
+
+    `attempts/<trial>.<phase>.<n>.<sha256>.parquet` are the attempts, `compact/<sha256>.parquet`
+    holds the rows of many, `checkpoints/` the trained weights, `studies/` the studies as they were
+    run, `running/` marks of attempts under way, `corrupt/` files set aside.
+
+    Example:
+        >>> import tempfile
+        >>> ResultStore(tempfile.mkdtemp()).trials().empty
+        True
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location)
+        self._system, self._root = open_location(location)
+
+    def write(self, attempt: Attempt) -> str:
+        """Write an attempt, whole or not at all; gives the name of its file."""
+        digest, content = to_parquet(to_table(attempt))
+        name = f"{attempt.key}.{digest}.parquet"
+        write_whole(self._system, f"{self._root}/attempts/{name}", content)
+        return name
+
+    def read(self, columns: list[str] | None = None) -> Results:
+        """Read all rows, or only some of their columns; `file` is always among them.
+
+        Raises:
+            InfrastructureError: The store cannot be read, or keeps changing under the reader.
+        """
+        for _ in range(5):
+            with contextlib.suppress(FileNotFoundError):
+                return self._read(columns)
+        raise InfrastructureError(
+            f"store {self.location}: its files go while they are read; try again"
+        )
+
+    def trials(self) -> pd.DataFrame:
+        """One row a trial: identity, `status` (`done`, `failed`), `attempt`, `failure`, metrics, timings.
+
+        A trial with several attempts shows its newest good one, or its newest failure where there
+        is none. Timings are medians over the blocks after warm-up.
+        """
+        return frames.trials(self.read().table)
+
+    def curves(self) -> pd.DataFrame:
+        """One row a point: `trial_id, study, variant, seed, name, step, value`."""
+        return frames.long(self.read().table, "curves")
+
+    def timings(self) -> pd.DataFrame:
+        """One row a block: `trial_id, …, mode, sample, seconds, iterations, warmup`."""
+        return frames.long(self.read().table, "timings")
+
+    def mark(self, mark: Mark) -> contextlib.AbstractContextManager[None]:
+        """Say that an attempt is under way, while the block runs."""
+        return marked(self._system, f"{self._root}/running", mark)
+
+    def marks(self) -> list[Mark]:
+        """The attempts that have begun and not ended; a dead one's worker is gone."""
+        return read_marks(self._system, f"{self._root}/running")
+
+    def remove_mark(self, mark: Mark) -> None:
+        """Take away the mark of an attempt whose worker is gone."""
+        with contextlib.suppress(OSError):
+            self._system.delete_file(mark.path)
+
+    def write_checkpoint(self, trial_id: str, content: bytes) -> None:
+        """Keep the trained weights of a trial (safetensors)."""
+        path = f"{self._root}/checkpoints/{trial_id}.safetensors"
+        write_whole(self._system, path, content)
+
+    def read_checkpoint(self, trial_id: str) -> bytes:
+        """The trained weights of a trial.
+
+        Raises:
+            BenchError: The store has none.
+        """
+        try:
+            return read_bytes(self._system, f"{self._root}/checkpoints/{trial_id}.safetensors")
+        except FileNotFoundError:
+            raise BenchError(
+                f"store {self.location}: has no checkpoint of trial {trial_id}"
+            ) from None
+
+    def has_checkpoint(self, trial_id: str) -> bool:
+        """Whether the trained weights of a trial are there."""
+        path = f"{self._root}/checkpoints/{trial_id}.safetensors"
+        return self._system.get_file_info(path).type == fs.FileType.File
+
+    def write_study(self, name: str, text: str) -> None:
+        """Keep a study as it was run, so that a report needs nothing but the store."""
+        write_whole(self._system, f"{self._root}/studies/{name}.json", text.encode())
+
+    def read_study(self, name: str) -> str:
+        """A study as it was last run.
+
+        Raises:
+            BenchError: The store has none of this name.
+        """
+        try:
+            return read_bytes(self._system, f"{self._root}/studies/{name}.json").decode()
+        except FileNotFoundError:
+            there = [i.base_name[:-5] for i in list_files(self._system, f"{self._root}/studies")]
+            known = ", ".join(there) or "none"
+            raise BenchError(
+                f"store {self.location}: has no study `{name}`; it has {known}"
+            ) from None
+
+    def set_aside(self, file: str) -> None:
+        """Move a corrupt file out of the way, into `corrupt/`; its trial can run again."""
+        self._system.create_dir(f"{self._root}/corrupt")
+        target = f"{self._root}/corrupt/{file.rpartition('/')[2]}.{uuid.uuid4().hex[:8]}"
+        self._system.move(f"{self._root}/{file}", target)
+
+    def compact(self) -> int:
+        """Put all rows into one file; what it holds goes only when it has been read back.
+
+        Two at once lose nothing: each removes only files whose rows its own file holds. Gives the
+        number of rows.
+        """
+        folded = [i.path for folder in ("attempts", "compact") for i in self._list(folder)]
+        results = self.read()
+        if results.corrupt or len(folded) < 2:
+            return results.table.num_rows
+        table = results.table.sort_by([("trial_id", "ascending"), ("file", "ascending")])
+        digest, content = to_parquet(table)
+        path = f"{self._root}/compact/{digest}.parquet"
+        write_whole(self._system, path, content)
+        back = from_parquet(read_bytes(self._system, path), digest)
+        if not back.equals(table):
+            raise InfrastructureError(f"store: {path} does not read back as it was written")
+        held = set(table.column("file").to_pylist())
+        for old in folded:
+            name = old.rpartition("/")[2]
+            if old != path and (name in held or "/compact/" in old):
+                with contextlib.suppress(FileNotFoundError):
+                    self._system.delete_file(old)
+        return table.num_rows
+
+    def _list(self, folder: str) -> list:
+        files = list_files(self._system, f"{self._root}/{folder}")
+        return [info for info in files if info.extension == "parquet"]
+
+    def _read(self, columns: list[str] | None) -> Results:
+        fields = (
+            READ_SCHEMA
+            if columns is None
+            else pa.schema([READ_SCHEMA.field(c) for c in dict.fromkeys([*columns, "file"])])
+        )
+        tables, corrupt = [], []
+        for folder in ("compact", "attempts"):
+            for info in self._list(folder):
+                digest = info.base_name.split(".")[-2]
+                try:
+                    table = from_parquet(read_bytes(self._system, info.path), digest)
+                except Corrupt:
+                    corrupt.append(f"{folder}/{info.base_name}")
+                    continue
+                if folder == "attempts":
+                    table = table.append_column("file", [[info.base_name] * table.num_rows])
+                tables.append(self._known(table, info.base_name).select(fields.names).cast(fields))
+        table = pa.concat_tables(tables) if tables else fields.empty_table()
+        return Results(_each_once(table), tuple(corrupt))
+
+    def _known(self, table: pa.Table, name: str) -> pa.Table:
+        newest = (
+            pc.max(table.column("schema_version")).as_py() if table.num_rows else SCHEMA_VERSION
+        )
+        if newest != SCHEMA_VERSION:
+            raise InfrastructureError(
+                f"store {self.location}: {name} has schema version {newest}, "
+                f"this stn-bench reads {SCHEMA_VERSION}; install the one that wrote it"
+            )
+        return table
+
+
+def _each_once(table: pa.Table) -> pa.Table:
+    """Drop rows that stand in a compact file and in their own as well."""
+    files = table.column("file").to_pylist()
+    first = {name: i for i, name in reversed(list(enumerate(files)))}
+    return table if len(first) == len(files) else table.take(sorted(first.values()))

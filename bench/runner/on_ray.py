@@ -1,0 +1,173 @@
+"""Make attempts on Ray: warm actors side by side for accuracy, a fresh process each for timing.
+
+The only module that imports ray. Ray retries nothing: which failure deserves another attempt is
+decided here, and every attempt leaves a row.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
+
+from ..environment import usable_cpus
+from ..errors import BenchError, InfrastructureError
+from ..jobs import Event, Job, Launch, Outcome
+from ..results import ResultStore
+from ..study import Study
+from ..study.schema import Phase, Resources
+
+LOST_ATTEMPTS = 3
+
+
+class OnRay:
+    """A Ray of its own on this machine, or the cluster at `address`.
+
+    Args:
+        resources: What each phase of a trial gets.
+        address: `auto`, `HOST:PORT` or `ray://…`; None starts a local Ray that ends with the run.
+        device: `cpu` or `cuda`; None takes cuda where the cluster has a GPU.
+    """
+
+    def __init__(self, resources: Resources, address: str | None, device: str | None) -> None:
+        self._resources, self._address, self._wanted = resources, address, device
+        self._actors: list[Any] = []
+
+    def __enter__(self) -> "OnRay":
+        options: dict[str, Any] = {"address": self._address}
+        if self._address is None:
+            options = {"address": "local", "num_cpus": usable_cpus(), "include_dashboard": False}
+        try:
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            where = "a local Ray" if self._address is None else f"Ray at {self._address}"
+            raise InfrastructureError(f"cannot start on {where}: {error}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ray.shutdown()
+
+    def device(self) -> str:
+        return "cuda" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu"
+
+    def check(self, study: Study, device: str, launch: Launch) -> None:
+        for phase in ("accuracy", "timing"):
+            _refuse_impossible(phase, _request(getattr(study.resources, phase), device))
+        self._actors = self._start(study, device)
+        try:
+            ray.get(self._actors[0].check.remote(study, device, launch))
+        except RayTaskError as error:
+            raise error.cause from None
+
+    def accuracy(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
+        waiting = list(reversed(jobs))
+        under_way: dict[Any, tuple[Job, Any, float]] = {}
+        idle = list(self._actors)
+        request = _request(self._resources.accuracy, jobs[0].trial.device) if jobs else {}
+        while waiting or under_way:
+            while idle and waiting:
+                actor, job = idle.pop(), waiting.pop()
+                under_way[actor.run.remote(job, launch)] = (job, actor, time.time())
+                yield Event("started", job=job)
+            (reference,), _ = ray.wait(list(under_way))
+            job, actor, started = under_way.pop(reference)
+            outcome = _outcome(reference, job, launch, started)
+            if outcome.failure_kind == "lost":
+                actor = _Worker.options(**request).remote(job.trial.device)
+                if job.attempt % LOST_ATTEMPTS:
+                    waiting.append(job.again())
+            idle.append(actor)
+            yield Event("ended", job=job, outcome=outcome)
+
+    def timing(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
+        self._end_actors()
+        for job in jobs:
+            yield Event("started", job=job)
+            # A function made here, since only `max_calls` of the decorator gives a fresh process.
+            fresh = ray.remote(max_calls=1, max_retries=0)(_run_fresh)
+            request = _request(self._resources.timing, job.trial.device)
+            started = time.time()
+            reference = fresh.options(**request).remote(job, launch)
+            yield Event("ended", job=job, outcome=_outcome(reference, job, launch, started))
+
+    def _start(self, study: Study, device: str) -> list[Any]:
+        request = _request(study.resources.accuracy, device)
+        total = ray.cluster_resources()
+        slots = int(total["CPU"] // request["num_cpus"])
+        if request["num_gpus"]:
+            slots = min(slots, int(total.get("GPU", 0) / request["num_gpus"]))
+        count = max(1, min(slots, len(study.variants) * study.seeds))
+        return [_Worker.options(**request).remote(device) for _ in range(count)]
+
+    def _end_actors(self) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+        self._actors = []
+        deadline = time.time() + 30
+        while time.time() < deadline:
+            total, free = ray.cluster_resources(), ray.available_resources()
+            if free.get("CPU", 0) >= total.get("CPU", 0):
+                return
+            time.sleep(0.05)
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class _Worker:
+    """A warm process that keeps torch and its data from trial to trial."""
+
+    def __init__(self, device: str) -> None:
+        _hide_gpus(device)
+        from .. import trial
+
+        self._trial = trial
+
+    def check(self, study: Study, device: str, launch: Launch) -> None:
+        self._trial.check_study(study, device, launch)
+
+    def run(self, job: Job, launch: Launch) -> Outcome:
+        return self._trial.run_attempt(job, launch)
+
+
+def _run_fresh(job: Job, launch: Launch) -> Outcome:
+    _hide_gpus(job.trial.device)
+    from .. import trial
+
+    return trial.run_attempt(job, launch)
+
+
+def _hide_gpus(device: str) -> None:
+    """Ray leaves a task that asked for no GPU all of them to see."""
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def _request(phase: Phase, device: str) -> dict[str, float]:
+    return {"num_cpus": phase.cpus, "num_gpus": phase.gpus if device == "cuda" else 0}
+
+
+def _refuse_impossible(phase: str, request: dict[str, float]) -> None:
+    """Ray waits for ever for what no node has."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(
+        node.get("CPU", 0) >= request["num_cpus"] and node.get("GPU", 0) >= request["num_gpus"]
+        for node in nodes
+    ):
+        return
+    most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
+    raise BenchError(
+        f"resources.{phase} asks for {request['num_cpus']:g} CPUs and {request['num_gpus']:g} GPUs at once; "
+        f"the largest node has {most['CPU']:g} and {most['GPU']:g}"
+    )
+
+
+def _outcome(reference: Any, job: Job, launch: Launch, started: float) -> Outcome:
+    try:
+        return ray.get(reference)
+    except (RayActorError, WorkerCrashedError) as error:
+        failure = f"WorkerLost: {' '.join(str(error).split())}"[:500]
+        ResultStore(launch.store).write(job.cut_short(launch, "lost", failure, started))
+        return Outcome(job, failure, "lost", time.time() - started)
+    except RayTaskError as error:
+        raise error.cause from None

@@ -1,0 +1,53 @@
+"""Intervals and paired differences over seeds; SciPy where it has them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` seeds and its 95 % t-interval; without one where `n` is below 2."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 lies outside the interval."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def mean_interval(values: Sequence[float]) -> Estimate:
+    """Mean of values with its Student t-interval (over seeds, not over examples).
+
+    Raises:
+        ValueError: There are no values.
+
+    Example:
+        >>> estimate = mean_interval([1.0, 2.0, 3.0])
+        >>> round(estimate.mean, 3), round(estimate.low, 3), round(estimate.high, 3)
+        (2.0, -0.484, 4.484)
+    """
+    data = np.asarray(values, dtype=float)
+    if data.size == 0:
+        raise ValueError("`values` must not be empty.")
+    if data.size == 1:
+        return Estimate(float(data[0]), None, None, 1)
+    mean, error = float(data.mean()), float(stats.sem(data))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, data.size - 1)) * error
+    return Estimate(mean, mean - half, mean + half, int(data.size))
+
+
+def paired_difference(ours: dict[int, float], theirs: dict[int, float]) -> Estimate | None:
+    """Mean difference over the seeds that both have; None where they share no seed."""
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        return None
+    return mean_interval([ours[seed] - theirs[seed] for seed in shared])

@@ -1,0 +1,149 @@
+"""The design of a study: which changes of `base` become variants, and what each is called."""
+
+import copy
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .document import KeyPath
+from .schema import StudyFile
+
+# A change sets a dotted key; the path says where in the file the value stands.
+Change = tuple[str, Any, KeyPath]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the design: the point of `vary` and `zip`, and the changes made there."""
+
+    point: tuple[Change, ...]
+    changes: tuple[Change, ...]
+    name: str | None = None
+    origin: KeyPath = field(default=("base",))
+
+    @property
+    def all_changes(self) -> tuple[Change, ...]:
+        return self.point + self.changes
+
+
+def cells(study: StudyFile) -> Iterator[Cell]:
+    """All cells, point by point: the variants written out, or the point itself, then `ablate`, then `add`.
+
+    `vary` and `zip` span a product of points. At each, `ablate` makes one change at a time, and
+    `add` makes one change at a time to the baseline.
+    """
+    axes = [
+        [((key, value, ("vary", key, i)),) for i, value in enumerate(values)]
+        for key, values in study.vary.items()
+    ]
+    for g, group in enumerate(study.zip):
+        rows = zip(*group.values(), strict=True)
+        axes.append(
+            [
+                tuple((k, v, ("zip", g, k, i)) for k, v in zip(group, row, strict=True))
+                for i, row in enumerate(rows)
+            ]
+        )
+    for combination in itertools.product(*axes):
+        point = tuple(itertools.chain.from_iterable(combination))
+        if study.variants:
+            for i, variant in enumerate(study.variants):
+                where = ("variants", i)
+                changes = tuple((k, v, (*where, "set", k)) for k, v in variant.set.items())
+                yield Cell(point, changes, variant.name, where)
+        else:
+            yield Cell(point, ())
+        for key, values in study.ablate.items():
+            for i, value in enumerate(values):
+                path = ("ablate", key, i)
+                yield Cell(point, ((key, value, path),), None, path)
+        start = baseline_changes(study)
+        for key, values in study.add.items():
+            for i, value in enumerate(values):
+                path = ("add", key, i)
+                yield Cell(point, (*start, (key, value, path)), None, path)
+
+
+def baseline_changes(study: StudyFile) -> tuple[Change, ...]:
+    """What `baseline` sets, as changes."""
+    return tuple((k, v, ("baseline", k)) for k, v in (study.baseline or {}).items())
+
+
+def apply(config: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, Any]:
+    """Lay changes on settings, in order: mappings merge, null, lists and plain values replace."""
+    result = copy.deepcopy(dict(config))
+    for key, value, _ in changes:
+        *parents, last = key.split(".")
+        node = result
+        for parent in parents:
+            if isinstance(node.get(parent), str):
+                node[parent] = {"name": node[parent]}
+            elif not isinstance(node.get(parent), dict):
+                node[parent] = {}
+            node = node[parent]
+        node[last] = merge(node.get(last), value)
+    return result
+
+
+def merge(below: Any, above: Any) -> Any:
+    """`above` laid on `below`."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{k: merge(below.get(k), v) for k, v in above.items()}}
+    return copy.deepcopy(above)
+
+
+def name(base: Mapping[str, Any], cell: Cell) -> str:
+    """A name made of what differs from `base`; a written name, with the point where there are several."""
+    point = _differences(base, cell.point)
+    if cell.name is not None:
+        return ", ".join([cell.name, *_words(point)])
+    changes = _differences(base, cell.changes)
+    return (
+        ", ".join(_words({**changes, **{k: v for k, v in point.items() if k not in changes}}))
+        or "base"
+    )
+
+
+def _differences(base: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, Any]:
+    """The plain values that changes set otherwise than `base` has them, by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value, _ in changes:
+        for leaf, plain in _leaves(key, value):
+            if _at(base, leaf) != plain:
+                found[leaf] = plain
+    return found
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for inner, item in value.items():
+            yield from _leaves(f"{key}.{inner}", item)
+    else:
+        yield key, value
+
+
+_ABSENT = object()
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(config, Mapping) or part not in config:
+            return _ABSENT
+        config = config[part]
+    return config
+
+
+def _words(values: Mapping[str, Any]) -> list[str]:
+    """`{"model.transformer.transform": "affine"}` as `transform=affine`; longer where that is not clear."""
+    labels = {key: key.split(".")[-2 if key.endswith(".name") else -1] for key in values}
+    counts = list(labels.values())
+    return [
+        f"{labels[key] if counts.count(labels[key]) == 1 else key}={_text(value)}"
+        for key, value in values.items()
+    ]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

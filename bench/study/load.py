@@ -1,0 +1,229 @@
+"""YAML to `Study`: read, override, check, expand; every problem of the file at once."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..components import suggest
+from ..errors import BenchError, StudyError
+from .design import Cell, apply, baseline_changes, cells, name
+from .document import Document, KeyPath, parse_document, read_document
+from .schema import StudyFile, check
+from .settings import resolve, task
+from .study import Study, Variant, canonical_json
+
+DESIGN_KEYS = ("vary", "ablate", "add")
+LIMIT = 100_000
+
+
+def load_study(
+    file: Path | str,
+    overrides: Iterable[str] = (),
+    *,
+    profile: str | None = None,
+    only: Iterable[str] = (),
+) -> Study:
+    """Read a study.
+
+    Args:
+        file: The YAML file.
+        overrides: `key=value`, laid on the file: `train.steps=500` on `base`, `seeds=3` on the study.
+        profile: A profile of the file, laid on it before the overrides.
+        only: Names of the variants to keep; their baselines stay named.
+
+    Raises:
+        BenchError: The file cannot be read, or an argument does not fit it.
+        StudyError: The file has problems, all of them.
+    """
+    file = Path(file)
+    overrides = tuple(overrides)
+    document = read_document(file)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise BenchError(f"override `{text}` must be `key=value`, such as `train.steps=500`")
+    if profile is not None:
+        document = _with_profile(document, profile)
+    for text in overrides:
+        key, _, value = text.partition("=")
+        document = document.with_value(_target(key), _value(value, text), "command line")
+    parsed, found = check(StudyFile, document.value, ())
+    problems = [document.problem(path, message) for path, message in found]
+    if parsed is None:
+        raise StudyError(problems)
+    problems += [document.problem(path, message) for path, message in _check_file(parsed, file)]
+    if problems:
+        raise StudyError(problems)
+    variants = _variants(parsed, document, file.parent)
+    study = Study(
+        name=parsed.name,
+        question=parsed.question,
+        task=parsed.task,
+        folder=str(file.parent.resolve()),
+        variants=tuple(variants),
+        seeds=parsed.seeds,
+        resources=parsed.resources,
+        profile=profile,
+        overrides=overrides,
+    )
+    return _only(study, tuple(only))
+
+
+def _with_profile(document: Document, profile: str) -> Document:
+    profiles = document.value.get("profiles")
+    known = profiles if isinstance(profiles, dict) else {}
+    settings = known.get(profile)
+    if not isinstance(settings, dict):
+        raise BenchError(f"{document.file}: has no profile `{profile}`{suggest(profile, known)}")
+    for key, value in settings.items():
+        place = document.place(("profiles", profile, key))
+        document = document.with_value(_target(key), value, place)
+    return document
+
+
+def _target(key: str) -> KeyPath:
+    """Where an override lands: a key of the study, or else of `base`."""
+    first, _, rest = key.partition(".")
+    if first in DESIGN_KEYS and rest:
+        return (first, rest)
+    fields = [field.alias or n for n, field in StudyFile.model_fields.items()]
+    path = tuple(key.split("."))
+    return path if first in fields else ("base", *path)
+
+
+def _value(text: str, override: str) -> Any:
+    try:
+        return parse_document(f"value: {text}", "command line").value["value"]
+    except StudyError:
+        raise BenchError(f"override `{override}`: the value is not YAML") from None
+
+
+def _check_file(study: StudyFile, file: Path) -> list[tuple[KeyPath, str]]:
+    """What concerns single keys of the file but is no matter of type."""
+    problems: list[tuple[KeyPath, str]] = []
+    if study.name != file.stem:
+        problems.append((("name",), f"must be the file's stem `{file.stem}`, got `{study.name}`"))
+    problems += task(study.task, file.parent)
+    for i, group in enumerate(study.zip):
+        lengths = {key: len(values) for key, values in group.items()}
+        if len(set(lengths.values())) > 1:
+            counts = ", ".join(f"`{k}` has {n}" for k, n in lengths.items())
+            problems.append((("zip", i), f"axes in step must be of one length; {counts}"))
+    if study.add and study.baseline is None:
+        problems.append((("add",), "needs a `baseline` to add to"))
+    seen: dict[str, KeyPath] = {}
+    axes = [(("vary", k), k) for k in study.vary]
+    axes += [(("zip", i, k), k) for i, group in enumerate(study.zip) for k in group]
+    for path, key in axes:
+        if key in seen:
+            problems.append((path, "is an axis already"))
+        seen[key] = path
+    sets = [("vary", study.vary), ("ablate", study.ablate), ("add", study.add)]
+    sets += [(("zip", i), group) for i, group in enumerate(study.zip)]
+    sets += [(("variants", i, "set"), v.set) for i, v in enumerate(study.variants)]
+    sets += [(("exclude", i), e) for i, e in enumerate(study.exclude)]
+    sets += [(("published", i, "where"), p.where) for i, p in enumerate(study.published)]
+    sets += [("baseline", study.baseline or {})]
+    for prefix, keys in sets:
+        start = prefix if isinstance(prefix, tuple) else (prefix,)
+        for key in keys:
+            first = key.partition(".")[0]
+            if first not in ("dataset", "model", "train"):
+                near = suggest(first, ["dataset", "model", "train"])
+                problems.append(((*start, key), f"must begin with a key of `base`{near}"))
+    size = 1
+    for values in study.vary.values():
+        size *= len(values)
+    if size > LIMIT:
+        problems.append((("vary",), f"spans {size} points; at most {LIMIT} are possible"))
+    return problems
+
+
+def _variants(study: StudyFile, document: Document, folder: Path) -> list[Variant]:
+    base = study.base.model_dump()
+    found: dict[str, tuple[Cell, dict[str, Any]]] = {}
+    resolved: dict[str, dict[str, Any]] = {}
+    problems: Counter[str] = Counter()
+    excluded = 0
+    for cell in cells(study):
+        config = apply(base, cell.all_changes)
+        settings, wrong = resolve(config, folder)
+        for path, message in wrong:
+            problems[_problem(document, cell, path, message)] += 1
+        if wrong:
+            continue
+        if any(_matches(settings, exclude, base, folder) for exclude in study.exclude):
+            excluded += 1
+            continue
+        identity = canonical_json(settings)
+        if identity not in resolved.values():
+            label = name(base, cell)
+            if label in found:
+                place = document.place(cell.origin)
+                problems[
+                    f"{place}: two variants are called `{label}`; name them under `variants`"
+                ] += 1
+            found[label] = (cell, settings)
+            resolved[label] = identity
+    if not found and not problems:
+        problems[document.problem(("exclude",), f"leaves no variant of {excluded}")] += 1
+    if problems:
+        raise StudyError(list(problems))
+    names = {identity: label for label, identity in resolved.items()}
+    baselines: dict[str, str | None] = dict.fromkeys(found)
+    if study.baseline is not None:
+        for label, (cell, _) in found.items():
+            config = apply(base, cell.point + baseline_changes(study))
+            settings, wrong = resolve(config, folder)
+            baselines[label] = None if wrong else names.get(canonical_json(settings))
+        if not any(baselines.values()):
+            text = json.dumps(study.baseline)
+            raise StudyError(
+                [document.problem(("baseline",), f"no variant of the study has {text}")]
+            )
+    return [
+        Variant(
+            name=label,
+            **settings,
+            baseline=baselines[label],
+            published=tuple(
+                p for p in study.published if _matches(settings, p.where, base, folder)
+            ),
+        )
+        for label, (_, settings) in found.items()
+    ]
+
+
+def _problem(document: Document, cell: Cell, path: KeyPath, message: str) -> str:
+    """A problem of a variant's settings, at the key that set it: the last change there, or `base`."""
+    for key, _, where in reversed(cell.all_changes):
+        parts = tuple(key.split("."))
+        if path[: len(parts)] == parts:
+            return document.problem((*where, *path[len(parts) :]), message)
+        if parts[: len(path)] == path:
+            return document.problem(where, message)
+    return document.problem(("base", *path), message)
+
+
+def _matches(settings: Any, where: dict[str, Any], base: dict[str, Any], folder: Path) -> bool:
+    """Whether settings have what `where` says: laying it on them changes nothing."""
+    laid = apply(settings, tuple((k, v, ()) for k, v in where.items()))
+    for part in ("dataset",):
+        laid[part] = {k: v for k, v in laid[part].items() if k != "version"}
+    again, wrong = resolve(laid, folder)
+    return not wrong and canonical_json(again) == canonical_json(settings)
+
+
+def _only(study: Study, names: tuple[str, ...]) -> Study:
+    known = [variant.name for variant in study.variants]
+    for wanted in names:
+        if wanted not in known:
+            raise BenchError(
+                f"study `{study.name}` has no variant `{wanted}`{suggest(wanted, known)}"
+            )
+    if not names:
+        return study
+    kept = tuple(variant for variant in study.variants if variant.name in names)
+    return study.model_copy(update={"variants": kept})

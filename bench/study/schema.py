@@ -1,0 +1,201 @@
+"""The keys of a study file, their types and bounds; and its problems in words."""
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..components import suggest
+from .document import KeyPath
+
+Positive = Annotated[int, Field(ge=1)]
+Assignments = dict[str, Any]
+Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, and text is never taken for a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Phase(Strict):
+    """What an attempt at one phase gets; `gpus` may be a fraction and counts only on cuda."""
+
+    cpus: Positive = 1
+    gpus: Annotated[float, Field(ge=0)] = 0
+
+
+class Resources(Strict):
+    """Resources of each phase of a trial."""
+
+    accuracy: Phase = Phase()
+    timing: Phase = Phase()
+
+
+class NamedVariant(Strict):
+    """A variant written out: its name and what it sets on `base`."""
+
+    name: Annotated[str, Field(min_length=1)]
+    set: Assignments = {}
+
+
+class Published(Strict):
+    """A figure from the literature, shown beside ours."""
+
+    where: Assignments
+    metric: str
+    value: float
+    source: str
+
+
+class Train(Strict):
+    """How a model is trained; `schedule` is the course of the learning rate over the steps."""
+
+    steps: Positive
+    batch_size: Positive
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+
+
+class Transformer(Strict):
+    """The fields of `model.transformer` that are not components."""
+
+    placement: Annotated[str, Field(min_length=1)] = "input"
+    output_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    padding: Literal["zeros", "border", "reflection"] = "zeros"
+    align_corners: bool = False
+
+
+class Base(Strict):
+    """The settings that every variant starts from."""
+
+    dataset: str | Assignments | None = None
+    model: str | Assignments | None = None
+    train: Assignments | None = None
+
+
+class StudyFile(Strict):
+    """A study as it is written."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
+    question: Annotated[str, Field(min_length=1)]
+    task: str
+    base: Base
+    vary: Axes = {}
+    zip: list[Axes] = []
+    ablate: Axes = {}
+    add: Axes = {}
+    variants: list[NamedVariant] = []
+    exclude: list[Assignments] = []
+    baseline: Assignments | None = None
+    seeds: Positive = 3
+    resources: Resources = Resources()
+    profiles: dict[str, Assignments] = {}
+    published: list[Published] = []
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def check(
+    model: type[Model], value: Any, path: KeyPath
+) -> tuple[Model | None, list[tuple[KeyPath, str]]]:
+    """Validate plain data; the problems are `(key path, what is wrong)`."""
+    try:
+        return model.model_validate_json(json.dumps(value), strict=True), []
+    except ValidationError as error:
+        return None, [
+            ((*path, *_location(e["loc"], value)), _explain(e, model)) for e in error.errors()
+        ]
+
+
+def _location(location: tuple[str | int, ...], value: Any) -> KeyPath:
+    """Pydantic's location without the branches of a union, which are no keys."""
+    path: list[str | int] = []
+    for part in location:
+        if isinstance(value, dict) and (part in value or part == location[-1]):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _explain(error: Any, model: type[BaseModel]) -> str:
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        owner = _owner(model, error["loc"][:-1])
+        names = [field.alias or name for name, field in owner.model_fields.items()]
+        return f"unknown key{suggest(error['loc'][-1], names)}"
+    if kind == "missing":
+        return "required key is missing"
+    if kind == "literal_error":
+        choices = [
+            c.strip().strip("'") for c in context["expected"].replace(" or ", ", ").split(",")
+        ]
+        return f"must be one of {', '.join(f'`{c}`' for c in choices)}, got {show(given)}" + (
+            near if "did you mean" in (near := suggest(given, choices)) else ""
+        )
+    if kind in ("too_short", "string_too_short"):
+        return "must not be empty"
+    if kind == "string_pattern_mismatch":
+        return f"must be letters, digits, `_` and `-`, got {show(given)}"
+    for bound, words in BOUND_WORDS.items():
+        if bound in context:
+            return f"must be {words} {context[bound]:g}, got {show(given)}"
+    for type_name, words in TYPE_WORDS.items():
+        if kind.startswith(f"{type_name}_"):
+            return f"must be {words}, got {show(given)}{_unquote(type_name, given)}"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {show(given)}"
+
+
+BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+TYPE_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+
+
+def show(value: Any) -> str:
+    """A value as a message quotes it."""
+    text = json.dumps(value, ensure_ascii=False)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"the text {text}" if isinstance(value, str) else text
+
+
+def _unquote(type_name: str, given: Any) -> str:
+    if type_name not in ("int", "float") or not isinstance(given, str):
+        return ""
+    try:
+        float(given)
+    except ValueError:
+        return ""
+    return "; take away the quotes"
+
+
+def _owner(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
+    """The model whose field an unknown key would have been."""
+    for part in location:
+        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+        kinds = _models(field.annotation) if field else []
+        model = kinds[0] if kinds else model
+    return model
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for a in getattr(annotation, "__args__", ()) for m in _models(a)]

@@ -1,0 +1,116 @@
+"""The settings of one variant: every component known, every parameter checked, every default filled in."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, create_model
+
+from ..components import describe, suggest
+from ..errors import BenchError
+from .document import KeyPath
+from .schema import Train, Transformer, check, show
+
+Problem = tuple[KeyPath, str]
+
+TRANSFORMER_ROLES = {"transform": None, "sampler": "bilinear", "localisation": "cnn"}
+
+
+def resolve(config: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The canonical settings of a variant, and what is wrong with them.
+
+    Canonical means: a component is always a mapping with its `name`, defaults are written out, and
+    the data set bears its version, so that equal settings are equal whatever way they were written.
+    """
+    problems: list[Problem] = []
+    settings: dict[str, Any] = {}
+    for key in ("dataset", "model", "train"):
+        if config.get(key) is None:
+            problems.append(((key,), "required key is missing"))
+    if config.get("dataset") is not None:
+        settings["dataset"], found = component("dataset", config["dataset"], ("dataset",), folder)
+        problems += found
+    if config.get("model") is not None:
+        settings["model"], found = model(config["model"], ("model",), folder)
+        problems += found
+    if config.get("train") is not None:
+        train, found = check(Train, config["train"], ("train",))
+        settings["train"] = train.model_dump() if train else None
+        problems += found
+    return settings, problems
+
+
+def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
+    """A model and the spatial transformer that it bears, or none."""
+    value = dict(value) if isinstance(value, dict) else {"name": value}
+    spatial = value.pop("transformer", None)
+    result, problems = component("model", value, path, folder, also=("transformer",))
+    if spatial is None:
+        return {**result, "transformer": None}, problems
+    path = (*path, "transformer")
+    if not isinstance(spatial, dict):
+        return result, [*problems, (path, f"must be a mapping or null, got {show(spatial)}")]
+    plain = {k: v for k, v in spatial.items() if k not in TRANSFORMER_ROLES}
+    unknown = [k for k in plain if k not in Transformer.model_fields]
+    known = [*Transformer.model_fields, *TRANSFORMER_ROLES]
+    problems += [((*path, k), f"unknown key{suggest(k, known)}") for k in unknown]
+    fields, found = check(Transformer, {k: v for k, v in plain.items() if k not in unknown}, path)
+    problems += found
+    transformer = fields.model_dump() if fields else {}
+    for role, default in TRANSFORMER_ROLES.items():
+        if (given := spatial.get(role, default)) is None:
+            problems.append(((*path, role), "required key is missing"))
+            continue
+        transformer[role], found = component(role, given, (*path, role), folder)
+        problems += found
+    return {**result, "transformer": transformer}, problems
+
+
+def component(
+    role: str, value: Any, path: KeyPath, folder: Path, also: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], list[Problem]]:
+    """A component as `{name: …, its parameters with defaults}`; `also` are keys checked elsewhere."""
+    given = dict(value) if isinstance(value, dict) else {"name": value}
+    name = given.pop("name", None)
+    if not isinstance(name, str):
+        what = "is missing" if name is None else f"must be text, got {show(name)}"
+        return {}, [
+            ((*path, "name") if isinstance(value, dict) else path, f"the name of the {role} {what}")
+        ]
+    where = (*path, "name") if isinstance(value, dict) else path
+    try:
+        found = describe(role, name, folder)
+    except BenchError as error:
+        return {}, [(where, str(error))]
+    problems: list[Problem] = []
+    result: dict[str, Any] = {"name": name}
+    if role == "dataset":
+        result["version"] = found.version
+    unknown = [k for k in given if k not in found.parameters]
+    known = [*found.parameters, *also]
+    problems += [
+        ((*path, k), f"unknown key of {role} `{name}`{suggest(k, known)}") for k in unknown
+    ]
+    plain: dict[str, Any] = {}
+    for key, parameter in found.parameters.items():
+        if parameter.role and given.get(key) is not None:
+            result[key], more = component(parameter.role, given[key], (*path, key), folder)
+            problems += more
+        else:
+            plain[key] = (parameter.type, ... if parameter.required else parameter.default)
+    fields = create_model(
+        name, __config__=ConfigDict(extra="forbid", strict=True, protected_namespaces=()), **plain
+    )
+    checked, more = check(fields, {k: given[k] for k in plain if k in given}, path)
+    problems += more
+    if checked is not None:
+        result |= checked.model_dump(mode="json")
+    return result, problems
+
+
+def task(name: str, folder: Path) -> list[Problem]:
+    """What is wrong with the name of a task."""
+    try:
+        describe("task", name, folder)
+    except BenchError as error:
+        return [(("task",), str(error))]
+    return []

@@ -1,0 +1,123 @@
+"""Study, Variant, Trial: a question, its cells, and a cell with one seed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ..components import is_own, source_file
+from .schema import Published, Resources
+
+PhaseName = Literal["accuracy", "timing"]
+
+
+class Variant(BaseModel):
+    """One cell of a study: its name and its settings, complete and canonical."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    dataset: dict[str, Any]
+    model: dict[str, Any]
+    train: dict[str, Any]
+    baseline: str | None = None
+    published: tuple[Published, ...] = ()
+
+    def settings(self, task: str) -> dict[str, Any]:
+        """All that decides what a trial of this variant computes, but its seed and device."""
+        return {
+            "task": task,
+            "dataset": self.dataset,
+            "model": self.model,
+            "train": self.train,
+        }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A variant with one seed on one type of device."""
+
+    trial_id: str
+    study: str
+    variant: str
+    seed: int
+    device: str
+    settings: Mapping[str, Any]
+    phases: tuple[PhaseName, ...]
+
+
+class Study(BaseModel):
+    """A validated study, every variant expanded; `folder` is where its own code files lie."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    question: str
+    task: str
+    folder: str
+    variants: tuple[Variant, ...]
+    seeds: int
+    resources: Resources
+    profile: str | None = None
+    overrides: tuple[str, ...] = ()
+
+    def trials(self, device: str) -> list[Trial]:
+        """Trials seed by seed, so that a study cut short has whole seeds to compare.
+
+        The timing phase belongs to the first seed of each variant.
+        """
+        return [
+            Trial(
+                trial_id=trial_id(variant.settings(self.task), seed, device),
+                study=self.name,
+                variant=variant.name,
+                seed=seed,
+                device=device,
+                settings=variant.settings(self.task),
+                phases=("accuracy", "timing") if seed == 0 else ("accuracy",),
+            )
+            for seed in range(self.seeds)
+            for variant in self.variants
+        ]
+
+    def own_files(self) -> tuple[Path, ...]:
+        """The user's own code files that the study names."""
+        names: set[str] = set()
+
+        def collect(value: object) -> None:
+            if isinstance(value, dict):
+                names.update([value["name"]] if is_own(str(value.get("name", ""))) else [])
+                for item in value.values():
+                    collect(item)
+
+        for variant in self.variants:
+            collect(variant.settings(self.task))
+        return tuple(sorted({source_file(name, Path(self.folder)) for name in names}))
+
+
+def trial_id(settings: Mapping[str, Any], seed: int, device: str) -> str:
+    """First 16 hex digits of the sha256 of the canonical JSON of what a trial computes."""
+    identity = {**settings, "seed": seed, "device": device}
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, whole floats as integers.
+
+    `lr: 1` and `lr: 1.0` are the same setting, so they are the same text.
+    """
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, float) and item.is_integer():
+            return int(item)
+        if isinstance(item, Mapping):
+            return {str(k): plain(v) for k, v in item.items()}
+        if isinstance(item, list | tuple):
+            return [plain(v) for v in item]
+        return item
+
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,84 @@
+"""Classification: train on labelled images, err on a fixed test set; then time the trained model."""
+
+import itertools
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import build
+from ..datasets.images import Images, ResidentImages
+from ..measurement import measure
+from ..results import Metric, TimingSample
+from ..study.study import canonical_json
+from ..training import optimizer, train, training_step
+from .task import Measured, Place
+
+TIMING_BATCHES = 8
+
+
+class Classify:
+    """Classification: `test_error` in percent, and the time of a training step and of a forward pass."""
+
+    def check(self, settings: Mapping[str, Any], place: Place) -> None:
+        """Build the variant once without computing anything, and find its data."""
+        build.check_settings(settings, place.data_dir, place.folder)
+        _images(canonical_json(settings["dataset"]), place)
+
+    def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:
+        """Train one model and count its errors on the test set."""
+        net, data = _prepare(settings, seed, place)
+        curves = train(net, data, settings["train"])
+        metrics = (
+            Metric("test_error", curves[-1].value, "percent", False),
+            Metric(
+                "train_loss",
+                next(c.value for c in reversed(curves) if c.name == "train_loss"),
+                "nats",
+                False,
+            ),
+            Metric("parameters", sum(p.numel() for p in net.parameters()), "count", False),
+        )
+        return Measured(metrics=metrics, curves=tuple(curves), weights=net.state_dict())
+
+    def timing(
+        self,
+        settings: Mapping[str, Any],
+        seed: int,
+        place: Place,
+        weights: Mapping[str, torch.Tensor],
+    ) -> Measured:
+        """Time a trained model on real batches: its thetas, and so its memory accesses, are real ones."""
+        net, data = _prepare(settings, seed, place)
+        net.load_state_dict(weights)
+        size = settings["train"]["batch_size"]
+        batches = [data.batch(size) for _ in range(TIMING_BATCHES)]
+        samples: list[TimingSample] = []
+        with torch.no_grad():
+            net.eval()
+            images = itertools.cycle([images for images, _ in batches])
+            samples += measure("forward", lambda: net(next(images)), place.device)
+        net.train()
+        step = training_step(net, optimizer(net, {**settings["train"], "lr": 0.0}))
+        pairs = itertools.cycle(batches)
+        samples += measure("train_step", lambda: step(*next(pairs)), place.device)
+        return Measured(timings=tuple(samples))
+
+
+def _prepare(
+    settings: Mapping[str, Any], seed: int, place: Place
+) -> tuple[nn.Module, ResidentImages]:
+    dataset = build.dataset(settings, place.data_dir, place.folder)
+    net = build.model(settings, dataset.in_shape, dataset.num_classes, place.folder)
+    images = _images(canonical_json(settings["dataset"]), place)
+    return net.to(place.device), ResidentImages(images, dataset.distortion, place.device, seed)
+
+
+@lru_cache(maxsize=1)
+def _images(dataset: str, place: Place) -> Images:
+    """The images of a data set, kept from trial to trial of a warm worker."""
+    images = build.dataset({"dataset": json.loads(dataset)}, place.data_dir, place.folder).load()
+    return Images(*(t.to(place.device) for t in vars(images).values()))

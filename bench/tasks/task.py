@@ -1,0 +1,51 @@
+"""What a task is: it checks, trains and times a variant, and gives back plain numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ..results import CurvePoint, Metric, TimingSample
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial runs: its device, the folder of the data sets, and that of the user's own code."""
+
+    device: torch.device
+    data_dir: Path | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one phase of one trial found; `weights` are the trained ones."""
+
+    metrics: tuple[Metric, ...] = ()
+    curves: tuple[CurvePoint, ...] = ()
+    timings: tuple[TimingSample, ...] = ()
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """A kind of trial. Its methods depend on their arguments and torch's seeded generator alone."""
+
+    def check(self, settings: Mapping[str, Any], place: Place) -> None:
+        """Find, before a launch, what would make every trial of a variant fail; raises `BenchError`."""
+        ...
+
+    def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:
+        """Train and evaluate."""
+        ...
+
+    def timing(
+        self,
+        settings: Mapping[str, Any],
+        seed: int,
+        place: Place,
+        weights: Mapping[str, torch.Tensor],
+    ) -> Measured:
+        """Time the trained model."""
+        ...

@@ -1,0 +1,140 @@
+"""Run one attempt at one phase of one trial, and leave its row in the store whatever happens."""
+
+import datetime
+import os
+import random
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from .build import build
+from .environment import cpu_name
+from .errors import BenchError
+from .jobs import Job, Launch, Outcome, one_line
+from .results import Attempt, ResultStore
+from .results.marks import Mark, this_process
+from .results.schema import FailureKind
+from .study import Study
+from .tasks.task import Measured, Place, Task
+from .training import Diverged
+
+
+def check_study(study: Study, device: str, launch: Launch) -> None:
+    """Build every variant once; raises `BenchError`, naming the variant, for what would fail its trials."""
+    for variant in study.variants:
+        settings = variant.settings(study.task)
+        try:
+            _task(settings, launch).check(settings, _place(device, launch))
+        except BenchError as error:
+            raise BenchError(f"{study.name}: variant `{variant.name}`: {error}") from error
+
+
+def run_attempt(job: Job, launch: Launch) -> Outcome:
+    """Run a job here, on its threads and from its seed.
+
+    Raises:
+        InfrastructureError: The store cannot be written; all else that goes wrong is a row.
+    """
+    store = ResultStore(launch.store)
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    measured, failure, kind, trace = Measured(), None, None, None
+    with store.mark(_mark(job, launch)):
+        try:
+            with _reproducible(job) as without_kernel:
+                measured = _run_phase(job, launch, store)
+        except Exception as error:
+            failure, kind, trace = one_line(error), _kind(error), traceback.format_exc()
+        seconds = time.perf_counter() - clock
+        if measured.weights:
+            weights = {k: v.detach().cpu().contiguous() for k, v in measured.weights.items()}
+            store.write_checkpoint(job.trial.trial_id, save(weights))
+        attempt = Attempt(
+            **job.fields(launch),
+            status="done" if failure is None else "failed",
+            device_name=device_name(job.trial.device),
+            deterministic=not without_kernel,
+            started_at=started,
+            seconds=seconds,
+            failure=failure,
+            failure_kind=kind,
+            traceback=trace,
+            metrics=measured.metrics,
+            curves=measured.curves,
+            timings=measured.timings,
+        )
+        store.write(attempt)
+    return Outcome(job, failure, kind, seconds)
+
+
+def device_name(device: str) -> str:
+    """Name of the processor or GPU that a trial runs on."""
+    return torch.cuda.get_device_name() if device == "cuda" else cpu_name()
+
+
+def _run_phase(job: Job, launch: Launch, store: ResultStore) -> Measured:
+    trial = job.trial
+    task, place = _task(trial.settings, launch), _place(trial.device, launch)
+    if job.phase == "accuracy":
+        return task.accuracy(trial.settings, trial.seed, place)
+    weights = load(store.read_checkpoint(trial.trial_id))
+    return task.timing(trial.settings, trial.seed, place, weights)
+
+
+def _task(settings: Mapping[str, Any], launch: Launch) -> Task:
+    return build("task", {"name": settings["task"]}, launch.folder)
+
+
+def _place(device: str, launch: Launch) -> Place:
+    return Place(torch.device(device), launch.data_dir, launch.folder)
+
+
+def _mark(job: Job, launch: Launch) -> Mark:
+    host, pid, process_started = this_process()
+    trial = job.trial
+    return Mark(
+        trial.trial_id, trial.study, trial.variant, trial.seed, job.phase, job.attempt,
+        launch.run_id, host, pid, process_started, time.time(),
+    )  # fmt: skip
+
+
+@contextmanager
+def _reproducible(job: Job) -> Iterator[list[str]]:
+    """Threads, seeds and deterministic kernels as the job wants them, and as they were afterwards.
+
+    Gives a list that names, once the block has ended, what torch had no deterministic kernel for.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(job.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    random.seed(job.trial.seed)
+    np.random.seed(job.trial.seed)
+    torch.manual_seed(job.trial.seed)
+    without_kernel: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield without_kernel
+        for warning in caught:
+            if "deterministic" in str(warning.message):
+                without_kernel.append(str(warning.message))
+            else:
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def _kind(error: Exception) -> FailureKind:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "out_of_memory"
+    return "diverged" if isinstance(error, Diverged) else "exception"
