@@ -1,0 +1,91 @@
+"""The role of a sampler: read the feature map at the grid."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .padding import Padding, check_padding
+
+# In image sides. Pixel indices of farther points overflow in torch, and give NaN where 0 is meant.
+_FARTHEST = 1e6
+
+
+class Sampler(nn.Module, ABC):
+    """How an image is read at source points: the sum over pixels of Jaderberg et al., 2015, eq. 3.
+
+    A kind is one final subclass: it states the two promises below and writes `sample`.
+
+    Attributes:
+        interpolates: Whether the output at the centre of a pixel is that pixel.
+        has_exact_gradient: Whether the gradient is the derivative of the output, where that exists.
+    """
+
+    interpolates: bool
+    has_exact_gradient: bool
+
+    @abstractmethod
+    def sample(
+        self,
+        image: Float[Tensor, "batch channels *in_size"],
+        grid: Float[Tensor, "batch *out_size dims"],
+        *,
+        padding: Padding,
+        align_corners: bool,
+    ) -> Float[Tensor, "batch channels *out_size"]:
+        """Read the image at the grid.
+
+        Both come checked, of one dtype, float32 or float64, and the grid is finite.
+        """
+
+    @final
+    def forward(
+        self,
+        image: Float[Tensor, "batch channels *in_size"],
+        grid: Float[Tensor, "batch *out_size dims"],
+        *,
+        padding: Padding,
+        align_corners: bool,
+    ) -> Float[Tensor, "batch channels *out_size"]:
+        """The output, of the image's dtype, computed at least in float32 whatever that is.
+
+        A point with a coordinate that is not finite gives NaN in its output pixel and no gradient,
+        and touches nothing else. (torch gives a number for some of them.)
+
+        Args:
+            image: The feature map, 2-D or 3-D.
+            grid: Source points in normalised coordinates.
+            padding: What lies outside the image: "zeros", "border" or "reflection".
+            align_corners: The convention of the grid.
+
+        Raises:
+            TypeError: If `image` is not of floating point.
+            ValueError: If a shape or `padding` is not as required.
+        """
+        _check(image, grid)
+        check_padding(padding)
+        dtype = torch.promote_types(torch.promote_types(image.dtype, grid.dtype), torch.float32)
+        points = grid.to(dtype)
+        is_finite = points.detach().abs().amax(-1) < math.inf
+        points = points.clamp(-_FARTHEST, _FARTHEST).nan_to_num(0.0)
+        output = self.sample(image.to(dtype), points, padding=padding, align_corners=align_corners)
+        return output.masked_fill(~is_finite.unsqueeze(1), math.nan).to(image.dtype)
+
+
+def _check(image: Tensor, grid: Tensor) -> None:
+    dims = image.ndim - 2
+    if dims not in (2, 3) or 0 in image.shape[2:]:
+        raise ValueError(
+            "`image` must have shape (batch, channels, [depth,] height, width) and no side of "
+            f"length 0, got {tuple(image.shape)}."
+        )
+    if not image.is_floating_point():
+        raise TypeError(f"`image` must be of floating point, got {image.dtype}.")
+    if grid.ndim != image.ndim or grid.shape[0] != image.shape[0] or grid.shape[-1] != dims:
+        size = "height, width" if dims == 2 else "depth, height, width"
+        raise ValueError(
+            f"`grid` must have shape ({image.shape[0]}, {size}, {dims}), got {tuple(grid.shape)}."
+        )

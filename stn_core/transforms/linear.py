@@ -1,0 +1,131 @@
+"""The linear family: `theta` fills a matrix (Jaderberg et al., 2015, eq. 1 and 2)."""
+
+from typing import final
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from .transform import Transform, check_dims
+
+
+def apply_matrix(
+    matrix: Float[Tensor, "batch dims columns"], points: Float[Tensor, "shared *size target_dims"]
+) -> Float[Tensor, "batch *size dims"]:
+    """Multiply points, with a 1 appended, by one matrix per batch element (eq. 1).
+
+    Each coordinate is a plane in memory, and each column of the matrix one fused pass over the
+    planes. A matrix product is little faster, and autocast and TF32 would round it.
+    """
+    planes = matrix.reshape(*matrix.shape, *[1] * (points.ndim - 2))
+    grid = planes[:, :, -1]
+    for column, coordinate in zip(planes.unbind(2), points.unbind(-1), strict=False):
+        grid = torch.addcmul(grid, column, coordinate.unsqueeze(1))
+    return grid.movedim(1, -1)
+
+
+@final
+class Translation(Transform):
+    """A shift by `theta` = (tx, ty[, tz]): the matrix [I | t].
+
+    Args:
+        dims: 2 or 3.
+
+    Example:
+        >>> Translation()(torch.tensor([[0.5, 0.0]]), torch.zeros(1, 2))
+        tensor([[[0.5000, 0.0000]]])
+    """
+
+    def __init__(self, dims: int = 2) -> None:
+        super().__init__()
+        self.dims = check_dims(dims)
+        self.num_params = dims
+
+    @property
+    def identity(self) -> Float64[Tensor, " num_params"]:
+        return torch.zeros(self.dims, dtype=torch.float64)
+
+    def matrix(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch dims columns"]:
+        """The matrices that `theta` stands for."""
+        return torch.cat(
+            [_eye(theta, self.dims).expand(theta.shape[0], -1, -1), theta.unsqueeze(-1)], dim=-1
+        )
+
+    def map_points(
+        self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
+    ) -> Float[Tensor, "batch *size dims"]:
+        return apply_matrix(self.matrix(theta), points)
+
+
+@final
+class Attention(Transform):
+    """A crop of one scale for all sides (eq. 2): `theta` = (s, tx, ty[, tz]) fills [s I | t].
+
+    Args:
+        dims: 2 or 3.
+
+    Example:
+        >>> Attention()(torch.tensor([[0.5, 0.25, 0.0]]), torch.ones(1, 2))
+        tensor([[[0.7500, 0.5000]]])
+    """
+
+    def __init__(self, dims: int = 2) -> None:
+        super().__init__()
+        self.dims = check_dims(dims)
+        self.num_params = 1 + dims
+
+    @property
+    def identity(self) -> Float64[Tensor, " num_params"]:
+        return torch.eye(1, 1 + self.dims, dtype=torch.float64)[0]
+
+    def matrix(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch dims columns"]:
+        """The matrices that `theta` stands for."""
+        return torch.cat([theta[:, :1, None] * _eye(theta, self.dims), theta[:, 1:, None]], dim=-1)
+
+    def map_points(
+        self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
+    ) -> Float[Tensor, "batch *size dims"]:
+        return apply_matrix(self.matrix(theta), points)
+
+
+@final
+class Affine(Transform):
+    """Any affine map (eq. 1): `theta` is the matrix row by row.
+
+    In 2-D it is (t11, t12, t13, t21, t22, t23), in 3-D (t11, t12, t13, t14, t21, ..., t34).
+
+    Args:
+        dims: 2 (6 parameters) or 3 (12 parameters).
+
+    Example:
+        >>> Affine()(torch.tensor([[0.0, -1, 0, 1, 0, 0]]), torch.tensor([[1.0, 0]]))
+        tensor([[[0., 1.]]])
+    """
+
+    def __init__(self, dims: int = 2) -> None:
+        super().__init__()
+        self.dims = check_dims(dims)
+        self.num_params = dims * (dims + 1)
+
+    @property
+    def identity(self) -> Float64[Tensor, " num_params"]:
+        return torch.eye(self.dims, self.dims + 1, dtype=torch.float64).flatten()
+
+    def matrix(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch dims columns"]:
+        """The matrices that `theta` stands for."""
+        return theta.unflatten(1, (self.dims, self.dims + 1))
+
+    def map_points(
+        self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
+    ) -> Float[Tensor, "batch *size dims"]:
+        return apply_matrix(self.matrix(theta), points)
+
+
+def _eye(theta: Tensor, dims: int) -> Tensor:
+    return torch.eye(dims, dtype=theta.dtype, device=theta.device)

@@ -1,0 +1,53 @@
+"""What the contract tests run over: every final class of the public namespace."""
+
+import inspect
+
+import torch
+
+from stn_core import samplers, transforms
+
+
+def _final(module, role):
+    kinds = [kind for kind in vars(module).values() if inspect.isclass(kind)]
+    return [k for k in kinds if issubclass(k, role) and not inspect.isabstract(k)]
+
+
+def _examples(kind):
+    if "dims" in inspect.signature(kind).parameters:
+        return [kind(dims=2), kind(dims=3)]
+    return [kind()]
+
+
+def _name(module):
+    return f"{type(module).__name__}({module.extra_repr()})"
+
+
+TRANSFORMS = {_name(t): t for k in _final(transforms, transforms.Transform) for t in _examples(k)}
+SAMPLERS = {_name(s): s for k in _final(samplers, samplers.Sampler) for s in _examples(k)}
+PADDINGS = ("zeros", "border", "reflection")
+
+
+def size_of(transform):
+    """A small image for this transform: not square, no power of two."""
+    return (5, 7) if transform.dims == 2 else (3, 5, 6)
+
+
+def thetas(transform, batch, *, scale=0.1, dtype=torch.float64, seed=0):
+    """Random parameters around the identity."""
+    noise = torch.randn(batch, transform.num_params, dtype=dtype, generator=seeded(seed))
+    return transform.identity.to(dtype) + scale * noise
+
+
+def images(*shape, dtype=torch.float64, seed=0):
+    """A random image."""
+    return torch.rand(*shape, dtype=dtype, generator=seeded(seed))
+
+
+def grids(batch, size, *, reach=1.3, dtype=torch.float64, seed=1):
+    """Random source points, some of them outside the image."""
+    return reach * (2 * images(batch, *size, len(size), dtype=dtype, seed=seed) - 1)
+
+
+def seeded(seed):
+    """A generator on the CPU."""
+    return torch.Generator().manual_seed(seed)
