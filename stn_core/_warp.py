@@ -1,0 +1,96 @@
+"""The functional form of a spatial transformer, and the one rule that picks a backend."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .grid import canonical_grid
+from .kernels.reference import Reference
+from .samplers.interpolation import Bilinear
+from .samplers.padding import Padding
+from .samplers.sampler import Sampler
+from .transforms.transform import Transform
+
+Backend = Literal["auto", "torch", "reference"]
+
+
+def warp(
+    image: Float[Tensor, "batch channels *in_size"],
+    theta: Float[Tensor, "batch ..."],
+    transform: Transform,
+    *,
+    sampler: Sampler = Bilinear(),  # noqa: B008, it has no state
+    output_size: Sequence[int] | None = None,
+    align_corners: bool = False,
+    padding: Padding = "zeros",
+    backend: Backend = "auto",
+) -> Float[Tensor, "batch channels *out_size"]:
+    """Warp an image: read it where `transform` sends each output pixel (Jaderberg et al., 2015).
+
+    Args:
+        image: The feature map, 2-D or 3-D as the transform.
+        theta: The parameters of the transform, a row per image.
+        transform: The family of maps.
+        sampler: How the image is read.
+        output_size: `(height, width)` or `(depth, height, width)`; the image's own when None.
+        align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
+        padding: What lies outside the image: "zeros", "border" or "reflection".
+        backend: Who computes it. "reference" is the paper's sum over all pixels, for small images.
+
+    Returns:
+        The output, of the image's dtype.
+
+    Raises:
+        TypeError: If `image` is not of floating point.
+        ValueError: If a shape, `padding` or `backend` is not as required.
+
+    Example:
+        >>> from stn_core.transforms import Translation
+        >>> warp(torch.tensor([[[[1.0, 2, 3, 4]]]]), torch.tensor([[0.5, 0]]), Translation())
+        tensor([[[[2., 3., 4., 0.]]]])
+    """
+    if image.ndim != transform.dims + 2:
+        raise ValueError(
+            f"`image` must have {transform.dims + 2} axes (batch, channels, size) for a transform "
+            f"with dims={transform.dims}, got shape {tuple(image.shape)}."
+        )
+    if theta.shape[0] != image.shape[0]:
+        raise ValueError(
+            f"`theta` must have {image.shape[0]} rows, one per image, got {theta.shape[0]}."
+        )
+    size = image.shape[2:] if output_size is None else output_size
+    grid = sampling_grid(theta, transform, size, align_corners=align_corners)
+    read = _dispatch(sampler, backend)
+    return read(image, grid, padding=padding, align_corners=align_corners)
+
+
+def sampling_grid(
+    theta: Float[Tensor, "batch ..."],
+    transform: Transform,
+    size: Sequence[int],
+    *,
+    align_corners: bool,
+) -> Float[Tensor, "batch *size dims"]:
+    """The source point of each pixel of an output of this size, at least in float32."""
+    check_output_size(size, transform)
+    dtype = torch.promote_types(theta.dtype, torch.float32)
+    points = canonical_grid(size, align_corners=align_corners, dtype=dtype, device=theta.device)
+    return transform(theta, points)
+
+
+def check_output_size(size: Sequence[int], transform: Transform) -> None:
+    """Refuse a size that the transform cannot fill."""
+    if len(size) != transform.dims or min(size) < 1:
+        raise ValueError(
+            f"`output_size` must be {transform.dims} positive lengths for a transform "
+            f"with dims={transform.dims}, got {tuple(size)}."
+        )
+
+
+def _dispatch(sampler: Sampler, backend: str) -> Sampler:
+    if backend not in get_args(Backend):
+        raise ValueError(f'`backend` must be "auto", "torch" or "reference", got {backend!r}.')
+    return Reference(sampler) if backend == "reference" else sampler
