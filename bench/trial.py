@@ -111,9 +111,11 @@ def _reproducible(job: Job) -> Iterator[list[str]]:
     Gives a list that names, once the block has ended, what torch had no deterministic kernel for.
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(job.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    if job.trial.device == "cuda":
+        # On a CPU with its threads fixed torch's kernels are deterministic; asking costs an import of seconds.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     random.seed(job.trial.seed)
     np.random.seed(job.trial.seed)
     torch.manual_seed(job.trial.seed)
@@ -131,7 +133,8 @@ def _reproducible(job: Job) -> Iterator[list[str]]:
                 )
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        if job.trial.device == "cuda":
+            torch.use_deterministic_algorithms(deterministic)
 
 
 def _kind(error: Exception) -> FailureKind:

@@ -4,14 +4,13 @@ import contextlib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as fs
 
 from ..errors import BenchError, InfrastructureError
-from . import frames
 from .files import (
     Corrupt,
     from_parquet,
@@ -23,6 +22,10 @@ from .files import (
 )
 from .marks import Mark, marked, read_marks
 from .schema import READ_SCHEMA, SCHEMA_VERSION, Attempt, to_table
+
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -70,20 +73,26 @@ class ResultStore:
             f"store {self.location}: its files go while they are read; try again"
         )
 
-    def trials(self) -> pd.DataFrame:
+    def trials(self) -> "pd.DataFrame":
         """One row a trial: identity, `status` (`done`, `failed`), `attempt`, `failure`, metrics, timings.
 
         A trial with several attempts shows its newest good one, or its newest failure where there
         is none. Timings are medians over the blocks after warm-up.
         """
+        from . import frames  # pandas takes a second that a worker need not pay
+
         return frames.trials(self.read().table)
 
-    def curves(self) -> pd.DataFrame:
+    def curves(self) -> "pd.DataFrame":
         """One row a point: `trial_id, study, variant, seed, name, step, value`."""
+        from . import frames
+
         return frames.long(self.read().table, "curves")
 
-    def timings(self) -> pd.DataFrame:
+    def timings(self) -> "pd.DataFrame":
         """One row a block: `trial_id, …, mode, sample, seconds, iterations, warmup`."""
+        from . import frames
+
         return frames.long(self.read().table, "timings")
 
     def mark(self, mark: Mark) -> contextlib.AbstractContextManager[None]:

@@ -18,6 +18,7 @@ from ..jobs import Event, Job, Launch, Outcome
 from ..results import ResultStore
 from ..study import Study
 from ..study.schema import Phase, Resources
+from . import fresh
 
 LOST_ATTEMPTS = 3
 
@@ -34,6 +35,7 @@ class OnRay:
     def __init__(self, resources: Resources, address: str | None, device: str | None) -> None:
         self._resources, self._address, self._wanted = resources, address, device
         self._actors: list[Any] = []
+        self._timer: Any = None
 
     def __enter__(self) -> "OnRay":
         options: dict[str, Any] = {"address": self._address}
@@ -71,6 +73,10 @@ class OnRay:
                 actor, job = idle.pop(), waiting.pop()
                 under_way[actor.run.remote(job, launch)] = (job, actor, time.time())
                 yield Event("started", job=job)
+            if idle and not self._timer:
+                # A slot that has nothing left to train gets the timing process ready.
+                ray.kill(idle.pop())
+                self._start_timer(job.trial.device)
             (reference,), _ = ray.wait(list(under_way))
             job, actor, started = under_way.pop(reference)
             outcome = _outcome(reference, job, launch, started)
@@ -80,17 +86,26 @@ class OnRay:
                     waiting.append(job.again())
             idle.append(actor)
             yield Event("ended", job=job, outcome=outcome)
+        self._actors = idle
 
     def timing(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
-        self._end_actors()
+        for actor in self._actors:
+            ray.kill(actor)
+        self._actors = []
         for job in jobs:
+            if self._timer is None:
+                self._start_timer(job.trial.device)
+            ray.get(self._timer.ready.remote())
             yield Event("started", job=job)
-            # A function made here, since only `max_calls` of the decorator gives a fresh process.
-            fresh = ray.remote(max_calls=1, max_retries=0)(_run_fresh)
-            request = _request(self._resources.timing, job.trial.device)
             started = time.time()
-            reference = fresh.options(**request).remote(job, launch)
-            yield Event("ended", job=job, outcome=_outcome(reference, job, launch, started))
+            outcome = _outcome(self._timer.run.remote(job, launch), job, launch, started)
+            if outcome.failure_kind == "lost":
+                self._timer = None
+            yield Event("ended", job=job, outcome=outcome)
+
+    def _start_timer(self, device: str) -> None:
+        request = _request(self._resources.timing, device)
+        self._timer = _Timer.options(**request).remote(device)
 
     def _start(self, study: Study, device: str) -> list[Any]:
         request = _request(study.resources.accuracy, device)
@@ -100,17 +115,6 @@ class OnRay:
             slots = min(slots, int(total.get("GPU", 0) / request["num_gpus"]))
         count = max(1, min(slots, len(study.variants) * study.seeds))
         return [_Worker.options(**request).remote(device) for _ in range(count)]
-
-    def _end_actors(self) -> None:
-        for actor in self._actors:
-            ray.kill(actor)
-        self._actors = []
-        deadline = time.time() + 30
-        while time.time() < deadline:
-            total, free = ray.cluster_resources(), ray.available_resources()
-            if free.get("CPU", 0) >= total.get("CPU", 0):
-                return
-            time.sleep(0.05)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -130,11 +134,19 @@ class _Worker:
         return self._trial.run_attempt(job, launch)
 
 
-def _run_fresh(job: Job, launch: Launch) -> Outcome:
-    _hide_gpus(job.trial.device)
-    from .. import trial
+@ray.remote(max_restarts=0, max_task_retries=0)
+class _Timer:
+    """Holds the resources of timing, and makes each attempt in a fresh process of its own."""
 
-    return trial.run_attempt(job, launch)
+    def __init__(self, device: str) -> None:
+        _hide_gpus(device)
+        fresh.warm_up()
+
+    def ready(self) -> None:
+        pass
+
+    def run(self, job: Job, launch: Launch) -> Outcome:
+        return fresh.run_attempt(job, launch)
 
 
 def _hide_gpus(device: str) -> None:
