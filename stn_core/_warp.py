@@ -37,7 +37,8 @@ def warp(
         sampler: How the image is read.
         output_size: `(height, width)` or `(depth, height, width)`; the image's own when None.
         align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
-        padding: What lies outside the image: "zeros", "border" or "reflection".
+        padding: What lies outside the image: "zeros", "border", "reflection", or a value to fill it
+            with, one number or a tuple of one per channel.
         backend: Who computes it. "reference" is the paper's sum over all pixels, for small images.
 
     Returns:

@@ -1,12 +1,12 @@
 """The spatial transformer: localisation network, transform and sampler together."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, final
+from typing import NamedTuple, final, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ._warp import check_output_size, sampling_grid, warp
+from ._warp import Backend, check_output_size, sampling_grid, warp
 from .samplers.interpolation import Bilinear
 from .samplers.padding import Padding, check_padding
 from .samplers.sampler import Sampler
@@ -36,11 +36,13 @@ class SpatialTransformer(nn.Module):
         transform: The family of maps that `theta` is for.
         sampler: How the image is read; `Bilinear()` when None.
         output_size: `(height, width)` or `(depth, height, width)`; the image's own when None.
-        padding: What lies outside the image: "zeros", "border" or "reflection".
+        padding: What lies outside the image: "zeros", "border", "reflection", or a value to fill it
+            with, one number or a tuple of one per channel.
         align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
+        backend: Who computes the output, as for `warp`.
 
     Raises:
-        ValueError: If `output_size` or `padding` is not as required.
+        ValueError: If `output_size`, `padding` or `backend` is not as required.
 
     Example:
         >>> import torch, stn_core
@@ -60,17 +62,21 @@ class SpatialTransformer(nn.Module):
         output_size: Sequence[int] | None = None,
         padding: Padding = "zeros",
         align_corners: bool = False,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         check_padding(padding)
         if output_size is not None:
             check_output_size(output_size, transform)
+        if backend not in get_args(Backend):
+            raise ValueError(f"`backend` must be one of {get_args(Backend)}, got {backend!r}.")
         self.localisation = localisation
         self.transform = transform
         self.sampler = Bilinear() if sampler is None else sampler
         self.output_size = None if output_size is None else tuple(output_size)
         self.padding: Padding = padding
         self.align_corners = align_corners
+        self.backend: Backend = backend
 
     def forward(
         self, image: Float[Tensor, "batch channels *in_size"]
@@ -81,7 +87,13 @@ class SpatialTransformer(nn.Module):
     def warp(self, image: Float[Tensor, "batch channels *in_size"]) -> Warp:
         """The warped image and the `theta` that warped it."""
         theta = self.localisation(image)
-        output = warp(
+        return Warp(self.warp_by(theta, image), theta)
+
+    def warp_by(
+        self, theta: Float[Tensor, "batch ..."], image: Float[Tensor, "batch channels *in_size"]
+    ) -> Float[Tensor, "batch channels *out_size"]:
+        """The image warped by a `theta` that is known already."""
+        return warp(
             image,
             theta,
             self.transform,
@@ -89,8 +101,8 @@ class SpatialTransformer(nn.Module):
             output_size=self.output_size,
             align_corners=self.align_corners,
             padding=self.padding,
+            backend=self.backend,
         )
-        return Warp(output, theta)
 
     def grid(
         self, theta: Float[Tensor, "batch ..."], size: Sequence[int]
@@ -101,5 +113,5 @@ class SpatialTransformer(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"output_size={self.output_size}, padding={self.padding!r}, "
-            f"align_corners={self.align_corners}"
+            f"align_corners={self.align_corners}, backend={self.backend!r}"
         )

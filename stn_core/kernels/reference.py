@@ -1,5 +1,7 @@
 """The paper's sums, written as they stand there: slow, and the measure of the other backends."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import torch
@@ -7,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..grid import to_pixels
-from ..samplers.interpolation import Bilinear, Nearest
-from ..samplers.padding import Padding, pad_pixels
+from ..samplers.interpolation import Bicubic, Bilinear, Nearest, cubic_kernel
+from ..samplers.kernel import Kernel
+from ..samplers.padding import Rule, pad_side
 from ..samplers.sampler import Sampler
 
 
@@ -26,7 +29,16 @@ def bilinear_kernel(
     return (1 - (x - m).abs()).clamp(min=0)
 
 
-_KERNELS = {Nearest: integer_kernel, Bilinear: bilinear_kernel}
+def _of_distance(function: Callable[[Tensor], Tensor], x: Tensor, m: Tensor) -> Tensor:
+    return function(x - m)
+
+
+# The kernel of each kind, and how far it reaches in pixels.
+_KERNELS: dict[type[Sampler], tuple[Callable[[Tensor, Tensor], Tensor], int]] = {
+    Nearest: (integer_kernel, 1),
+    Bilinear: (bilinear_kernel, 1),
+    Bicubic: (partial(_of_distance, cubic_kernel), 2),
+}
 
 
 @final
@@ -37,10 +49,10 @@ class Reference(Sampler):
     pixel: for small images only.
 
     Args:
-        sampler: A sampler that has a kernel in the paper, `Nearest` or `Bilinear`.
+        sampler: A sampler that is a sum of eq. 3: `Nearest`, `Bilinear`, `Bicubic` or `Kernel`.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If it is another.
 
     Example:
         >>> grid = torch.zeros(1, 1, 1, 2)
@@ -51,30 +63,48 @@ class Reference(Sampler):
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
-        if type(sampler) not in _KERNELS:
-            names = " or ".join(kind.__name__ for kind in _KERNELS)
+        if isinstance(sampler, Kernel):
+            self.kernel, self.reach = partial(_of_distance, sampler.weigh), sampler.reach
+        elif type(sampler) in _KERNELS:
+            self.kernel, self.reach = _KERNELS[type(sampler)]
+        else:
+            names = ", ".join(kind.__name__ for kind in _KERNELS)
             raise ValueError(
-                f'`sampler` must be {names} for the backend "reference", '
+                f'`sampler` must be {names} or Kernel for the backend "reference", '
                 f"got {type(sampler).__name__}."
             )
-        self.kernel = _KERNELS[type(sampler)]
         self.interpolates = sampler.interpolates
         self.has_exact_gradient = sampler.has_exact_gradient
+        self.is_pointwise = sampler.is_pointwise
 
     def sample(
         self,
         image: Float[Tensor, "batch channels *in_size"],
         grid: Float[Tensor, "batch *out_size dims"],
         *,
-        padding: Padding,
+        padding: Rule,
         align_corners: bool,
     ) -> Float[Tensor, "batch channels *out_size"]:
         size = image.shape[2:]
-        pixels = to_pixels(grid, size, align_corners=align_corners)
-        pixels = pad_pixels(pixels, size, padding=padding, align_corners=align_corners)
+        pixels = to_pixels(grid, size, align_corners=align_corners).flatten(1, -2)
         weight = pixels.new_ones(1, 1, 1)
-        for x, n in zip(pixels.flatten(1, -2).unbind(-1), reversed(size), strict=True):
-            side = self.kernel(x.unsqueeze(-1), torch.arange(n, dtype=x.dtype, device=x.device))
+        for x, n in zip(pixels.unbind(-1), reversed(size), strict=True):
+            side = self._side(x, n, padding, align_corners)
             weight = (side.unsqueeze(-1) * weight.unsqueeze(2)).flatten(2)
         output = (image.flatten(2).unsqueeze(2) * weight.unsqueeze(1)).sum(-1)
         return output.unflatten(2, grid.shape[1:-1])
+
+    def _side(self, x: Tensor, n: int, padding: Rule, align_corners: bool) -> Tensor:
+        # The image goes on outside, so a point may come as near as leaves its surroundings as they
+        # are: to the edge where nothing changes any more, or by whole periods of a mirrored image.
+        whole = torch.floor(x.detach())
+        if padding == "reflection":
+            near = torch.remainder(whole, max(2 * (n - 1 if align_corners else n), 1))
+        else:
+            near = whole.clamp(-self.reach - 1, n + self.reach)
+        m = torch.arange(-2 * self.reach, 2 * (n + self.reach), dtype=x.dtype, device=x.device)
+        side = self.kernel((x - whole + near).unsqueeze(-1), m)
+        home = pad_side(m, n, padding, align_corners)
+        is_inside = (home >= 0) & (home < n)
+        weight = side.new_zeros(*x.shape, n)
+        return weight.index_add(-1, home.clamp(0, n - 1).long(), side * is_inside)

@@ -1,7 +1,8 @@
 """What lies outside the image, as a rule on pixel coordinates."""
 
+import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 import torch
 from jaxtyping import Float
@@ -9,20 +10,45 @@ from torch import Tensor
 
 from ..grid import map_axes
 
-Padding = Literal["zeros", "border", "reflection"]
+Rule = Literal["zeros", "border", "reflection"]
+Padding = Rule | float | tuple[float, ...]
 
 
-def check_padding(padding: str) -> None:
-    """Refuse a padding that is not known."""
-    if padding not in get_args(Padding):
-        raise ValueError(f'`padding` must be "zeros", "border" or "reflection", got {padding!r}.')
+def check_padding(padding: object) -> None:
+    """Refuse a padding that is neither a rule nor a fill value."""
+    values = padding if isinstance(padding, tuple) else (padding,)
+    if padding in get_args(Rule) or (values and all(map(_is_finite_number, values))):
+        return
+    raise ValueError(
+        '`padding` must be "zeros", "border", "reflection", a finite number, '
+        f"or a tuple of one such number per channel, got {padding!r}."
+    )
+
+
+def fill_of(
+    padding: float | tuple[float, ...], image: Float[Tensor, "batch channels *size"]
+) -> Float[Tensor, "1 channels *ones"] | float:
+    """The value outside the image, to be broadcast on it.
+
+    Raises:
+        ValueError: If there is a value per channel and their number is not that of the channels.
+    """
+    if not isinstance(padding, tuple):
+        return padding
+    if len(padding) != image.shape[1]:
+        raise ValueError(
+            f"`padding` must have one value for each of the {image.shape[1]} channels, "
+            f"got {len(padding)}."
+        )
+    ones = (1,) * (image.ndim - 1)
+    return torch.cat([image.new_full((1, *ones), value) for value in padding], dim=1)
 
 
 def pad_pixels(
     pixels: Float[Tensor, "*batch dims"],
     size: Sequence[int],
     *,
-    padding: Padding,
+    padding: Rule,
     align_corners: bool,
 ) -> Float[Tensor, "*batch dims"]:
     """Bring pixel coordinates into an image of this size, as `grid_sample` of torch does.
@@ -31,15 +57,17 @@ def pad_pixels(
     centre of a pixel. "reflection" mirrors them at -1 and 1: at the outer edges of the image, or
     with `align_corners` at the centres of the outer pixels.
     """
-    check_padding(padding)
+    return map_axes(lambda x, n: pad_side(x, n, padding, align_corners), pixels, size)
+
+
+def pad_side(
+    x: Float[Tensor, "*points"], n: int, padding: Rule, align_corners: bool
+) -> Float[Tensor, "*points"]:
+    """`pad_pixels` for one coordinate, on a side of n pixels."""
     if padding == "zeros":
-        return pixels
-    if padding == "border":
-        return map_axes(_border, pixels, size)
-    return map_axes(lambda x, n: _reflection(x, n, align_corners), pixels, size)
-
-
-def _border(x: Tensor, n: int) -> Tensor:
+        return x
+    if padding == "reflection":
+        x = _reflection(x, n, align_corners)
     return x.clamp(0, n - 1)
 
 
@@ -48,4 +76,8 @@ def _reflection(x: Tensor, n: int, align_corners: bool) -> Tensor:
     if span == 0:
         return x * 0
     beyond = torch.remainder(x - low, 2 * span)
-    return _border(torch.minimum(beyond, 2 * span - beyond) + low, n)
+    return torch.minimum(beyond, 2 * span - beyond) + low
+
+
+def _is_finite_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

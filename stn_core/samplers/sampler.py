@@ -8,24 +8,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .padding import Padding, check_padding
+from .padding import Padding, Rule, check_padding, fill_of
 
 # In image sides. Pixel indices of farther points overflow in torch, and give NaN where 0 is meant.
-_FARTHEST = 1e6
+FARTHEST = 1e6
 
 
 class Sampler(nn.Module, ABC):
     """How an image is read at source points: the sum over pixels of Jaderberg et al., 2015, eq. 3.
 
-    A kind is one final subclass: it states the two promises below and writes `sample`.
+    A kind is one final subclass: it states the promises below and writes `sample`.
 
     Attributes:
         interpolates: Whether the output at the centre of a pixel is that pixel.
         has_exact_gradient: Whether the gradient is the derivative of the output, where that exists.
+        is_pointwise: Whether an output pixel depends on its own point alone.
     """
 
     interpolates: bool
     has_exact_gradient: bool
+    is_pointwise: bool
 
     @abstractmethod
     def sample(
@@ -33,12 +35,13 @@ class Sampler(nn.Module, ABC):
         image: Float[Tensor, "batch channels *in_size"],
         grid: Float[Tensor, "batch *out_size dims"],
         *,
-        padding: Padding,
+        padding: Rule,
         align_corners: bool,
     ) -> Float[Tensor, "batch channels *out_size"]:
-        """Read the image at the grid.
+        """Read the image at the grid, as a linear function of the image.
 
-        Both come checked, of one dtype, float32 or float64, and the grid is finite.
+        Both come checked, of one dtype, float32 or float64, and the grid is finite: a point with a
+        coordinate that is not is `FARTHEST` from the centre on every axis.
         """
 
     @final
@@ -58,7 +61,9 @@ class Sampler(nn.Module, ABC):
         Args:
             image: The feature map, 2-D or 3-D.
             grid: Source points in normalised coordinates.
-            padding: What lies outside the image: "zeros", "border" or "reflection".
+            padding: What lies outside the image: "zeros", "border", "reflection", or a value to
+                fill it with, one number or a tuple of one per channel. The image is then read as
+                its difference from that value, so it is kept to rounding at the value's size.
             align_corners: The convention of the grid.
 
         Raises:
@@ -68,11 +73,18 @@ class Sampler(nn.Module, ABC):
         _check(image, grid)
         check_padding(padding)
         dtype = torch.promote_types(torch.promote_types(image.dtype, grid.dtype), torch.float32)
-        points = grid.to(dtype)
-        is_finite = points.detach().abs().amax(-1) < math.inf
-        points = points.clamp(-_FARTHEST, _FARTHEST).nan_to_num(0.0)
-        output = self.sample(image.to(dtype), points, padding=padding, align_corners=align_corners)
-        return output.masked_fill(~is_finite.unsqueeze(1), math.nan).to(image.dtype)
+        points, source = grid.to(dtype), image.to(dtype)
+        is_finite = points.detach().abs().amax(-1, keepdim=True) < math.inf
+        points = torch.where(is_finite, points.clamp(-FARTHEST, FARTHEST), FARTHEST)
+        if isinstance(padding, str):
+            output = self.sample(source, points, padding=padding, align_corners=align_corners)
+        else:
+            fill = fill_of(padding, source)
+            difference = source - fill
+            output = self.sample(difference, points, padding="zeros", align_corners=align_corners)
+            output = output + fill
+        is_lost = ~is_finite.squeeze(-1).unsqueeze(1)
+        return output.masked_fill(is_lost, math.nan).to(image.dtype)
 
 
 def _check(image: Tensor, grid: Tensor) -> None:

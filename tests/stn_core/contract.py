@@ -7,6 +7,15 @@ import torch
 from stn_core import samplers, transforms
 
 
+def quadratic(distance):
+    """The quadratic B-spline, of radius 1.5: a kernel of a user, which blurs."""
+    d = distance.abs()
+    return torch.where(d < 0.5, 0.75 - d**2, (1.5 - d) ** 2 / 2)
+
+
+_SAMPLER_EXAMPLES = {samplers.Kernel: [samplers.Kernel(quadratic, 1.5)]}
+
+
 def _final(module, role):
     kinds = [kind for kind in vars(module).values() if inspect.isclass(kind)]
     return [k for k in kinds if issubclass(k, role) and not inspect.isabstract(k)]
@@ -15,7 +24,7 @@ def _final(module, role):
 def _examples(kind):
     if "dims" in inspect.signature(kind).parameters:
         return [kind(dims=2), kind(dims=3)]
-    return [kind()]
+    return _SAMPLER_EXAMPLES.get(kind) or [kind()]
 
 
 def _name(module):
@@ -25,6 +34,7 @@ def _name(module):
 TRANSFORMS = {_name(t): t for k in _final(transforms, transforms.Transform) for t in _examples(k)}
 SAMPLERS = {_name(s): s for k in _final(samplers, samplers.Sampler) for s in _examples(k)}
 PADDINGS = ("zeros", "border", "reflection")
+FILL = 0.7
 
 
 def size_of(transform):

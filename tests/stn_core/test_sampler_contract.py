@@ -3,12 +3,12 @@ import pickle
 
 import pytest
 import torch
-from contract import PADDINGS, SAMPLERS, grids, images
+from contract import FILL, PADDINGS, SAMPLERS, grids, images
 
 from stn_core import canonical_grid
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS.keys())
-every_padding = pytest.mark.parametrize("padding", PADDINGS)
+every_padding = pytest.mark.parametrize("padding", [*PADDINGS, FILL])
 both_conventions = pytest.mark.parametrize("align_corners", [False, True])
 both_sizes = pytest.mark.parametrize("size", [(5, 7), (3, 5, 6)], ids=str)
 
@@ -40,31 +40,37 @@ def test_gradient(sampler, padding, align_corners, size):
     assert torch.autograd.gradcheck(read, (image, grid))
 
 
+def read_apart(sampler, image, grid, padding, apart):
+    """Outputs with channels last, and the gradients of those apart from a point, noise repeated."""
+    torch.manual_seed(0)
+    leaves = image.clone().requires_grad_(), grid.clone().requires_grad_()
+    output = sampler(*leaves, padding=padding, align_corners=False).movedim(1, -1)
+    return output, torch.autograd.grad(output[apart].sum(), leaves)
+
+
 @every_sampler
 @every_padding
 @both_sizes
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_point_that_is_not_finite_gives_nan_there_only(sampler, padding, size, bad):
-    image = images(2, 3, *size)
-    good = grids(2, size)
-    first = (0,) * len(size)
-    for axis in range(len(size)):
+def test_a_point_that_is_not_finite_gives_nan_there_only(sampler, padding, size):
+    image, good = images(2, 3, *size), grids(2, size)
+    first = (0, *(0 for _ in size))
+    apart = torch.ones(2, *size, dtype=torch.bool)
+    apart[first] = False
+    if not sampler.is_pointwise:
+        for axis in range(len(size)):
+            apart[(0, *(int(axis == other) for other in range(len(size))))] = False
+    expected, gradients = read_apart(sampler, image, good, padding, apart)
+    for axis, bad in zip([0, 1, len(size) - 1], [math.nan, math.inf, -math.inf], strict=True):
         broken = good.clone()
-        broken[(0, *first, axis)] = bad
-        lost = torch.zeros(2, *size, dtype=torch.bool)
-        lost[(0, *first)] = True
-        outputs, gradients = [], []
-        for grid in (good, broken):
-            leaves = image.clone().requires_grad_(), grid.clone().requires_grad_()
-            output = sampler(*leaves, padding=padding, align_corners=False)
-            kept = output.movedim(1, -1)[~lost]
-            outputs.append(output.movedim(1, -1))
-            gradients.append(torch.autograd.grad(kept.sum(), leaves))
-        assert outputs[1][lost].isnan().all()
-        assert torch.equal(outputs[1][~lost], outputs[0][~lost])
-        torch.testing.assert_close(gradients[1], gradients[0])
-        total = sampler(*leaves, padding=padding, align_corners=False).sum()
-        torch.testing.assert_close(torch.autograd.grad(total, leaves), gradients[0])
+        broken[(*first, axis)] = bad
+        output, gradient = read_apart(sampler, image, broken, padding, apart)
+        assert output[first].isnan().all()
+        assert output.isfinite().all(-1).sum() == 2 * math.prod(size) - 1
+        assert torch.equal(output[apart], expected[apart])
+        torch.testing.assert_close(gradient, gradients)
+        _, gradient = read_apart(sampler, image, broken, padding, torch.ones_like(apart))
+        assert all(by.isfinite().all() for by in gradient)
+        assert not gradient[1][first].any()
 
 
 @every_sampler
@@ -79,6 +85,23 @@ def test_far_points_are_outside(sampler, size, far):
     if sampler.interpolates:
         torch.testing.assert_close(output.flatten(2).amax(-1), corner)
     assert sampler(image, grid, padding="reflection", align_corners=False).isfinite().all()
+
+
+@every_sampler
+def test_a_fill_per_channel_is_what_lies_outside(sampler):
+    image, grid = images(2, 3, 5, 7), grids(2, (6, 3), reach=3)
+    fills = (-1.0, 0.0, 2.0)
+    output = sampler(image, grid, padding=fills, align_corners=True)
+    for channel, fill in enumerate(fills):
+        alone = image[:, channel : channel + 1]
+        torch.testing.assert_close(
+            output[:, channel : channel + 1],
+            sampler(alone, grid, padding=fill, align_corners=True),
+        )
+    far = sampler(image, grid + 20, padding=fills, align_corners=True)
+    assert torch.equal(far, far.new_tensor(fills)[:, None, None].expand_as(far))
+    zeros = sampler(image, grid, padding="zeros", align_corners=True)
+    assert torch.equal(sampler(image, grid, padding=0.0, align_corners=True), zeros)
 
 
 @every_sampler
@@ -186,5 +209,8 @@ def test_wrong_arguments_are_refused(sampler):
         sampler(image, grid[:1], **options)
     with pytest.raises(ValueError, match=r"`grid` must have shape \(2, depth, height, width, 3\)"):
         sampler(image.unsqueeze(2), grid, **options)
-    with pytest.raises(ValueError, match=r"`padding` must be .* got 'edge'"):
-        sampler(image, grid, padding="edge", align_corners=False)
+    for padding in ("edge", math.nan, True, (), (0.0, math.inf), [0.0], None):
+        with pytest.raises(ValueError, match=r'`padding` must be "zeros", .* got'):
+            sampler(image, grid, padding=padding, align_corners=False)
+    with pytest.raises(ValueError, match=r"`padding` must have one value for .* 3 chan.* got 2"):
+        sampler(image, grid, padding=(0.0, 1.0), align_corners=False)
