@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from .matrices import eye, inverse
 from .transform import Transform, check_dims
 
 
@@ -22,6 +23,20 @@ def apply_matrix(
     for column, coordinate in zip(planes.unbind(2), points.unbind(-1), strict=False):
         grid = torch.addcmul(grid, column, coordinate.unsqueeze(1))
     return grid.movedim(1, -1)
+
+
+def pad_column(matrix: Float[Tensor, "batch dims dims"]) -> Float[Tensor, "batch dims columns"]:
+    """Append a translation of zero."""
+    return torch.cat([matrix, torch.zeros_like(matrix[..., :1])], dim=-1)
+
+
+def affine_inverse(
+    matrix: Float[Tensor, "batch dims columns"],
+) -> Float[Tensor, "batch dims columns"]:
+    """The matrices of the inverse maps; that of a singular one is not finite."""
+    linear = inverse(matrix[:, :, :-1])
+    shift = -(linear * matrix[:, None, :, -1]).sum(-1, keepdim=True)
+    return torch.cat([linear, shift], dim=-1)
 
 
 @final
@@ -50,13 +65,63 @@ class Translation(Transform):
     ) -> Float[Tensor, "batch dims columns"]:
         """The matrices that `theta` stands for."""
         return torch.cat(
-            [_eye(theta, self.dims).expand(theta.shape[0], -1, -1), theta.unsqueeze(-1)], dim=-1
+            [eye(theta, self.dims).expand(theta.shape[0], -1, -1), theta.unsqueeze(-1)], dim=-1
         )
 
     def map_points(
         self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
     ) -> Float[Tensor, "batch *size dims"]:
         return apply_matrix(self.matrix(theta), points)
+
+    def inverse(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch num_params"]:
+        """The `theta` of the inverse map."""
+        return -theta
+
+
+@final
+class Scaling(Transform):
+    """A scale per side, or one for all: the matrix [diag(theta) | 0].
+
+    Args:
+        dims: 2 or 3.
+        isotropic: Whether `theta` is one scale (s) for all sides instead of (sx, sy[, sz]).
+
+    Example:
+        >>> Scaling()(torch.tensor([[0.5, 2.0]]), torch.ones(1, 2))
+        tensor([[[0.5000, 2.0000]]])
+    """
+
+    def __init__(self, dims: int = 2, *, isotropic: bool = False) -> None:
+        super().__init__()
+        self.dims = check_dims(dims)
+        self.isotropic = isotropic
+        self.num_params = 1 if isotropic else dims
+
+    @property
+    def identity(self) -> Float64[Tensor, " num_params"]:
+        return torch.ones(1 if self.isotropic else self.dims, dtype=torch.float64)
+
+    def matrix(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch dims columns"]:
+        """The matrices that `theta` stands for."""
+        return pad_column(theta.unsqueeze(-1) * eye(theta, self.dims))
+
+    def map_points(
+        self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
+    ) -> Float[Tensor, "batch *size dims"]:
+        return apply_matrix(self.matrix(theta), points)
+
+    def inverse(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch num_params"]:
+        """The `theta` of the inverse map; a scale of 0 gives infinity."""
+        return theta.reciprocal()
+
+    def extra_repr(self) -> str:
+        return f"dims={self.dims}, isotropic={self.isotropic}"
 
 
 @final
@@ -84,7 +149,53 @@ class Attention(Transform):
         self, theta: Float[Tensor, "batch num_params"]
     ) -> Float[Tensor, "batch dims columns"]:
         """The matrices that `theta` stands for."""
-        return torch.cat([theta[:, :1, None] * _eye(theta, self.dims), theta[:, 1:, None]], dim=-1)
+        return torch.cat([theta[:, :1, None] * eye(theta, self.dims), theta[:, 1:, None]], dim=-1)
+
+    def map_points(
+        self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
+    ) -> Float[Tensor, "batch *size dims"]:
+        return apply_matrix(self.matrix(theta), points)
+
+    def inverse(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch num_params"]:
+        """The `theta` of the inverse map; a scale of 0 gives infinity."""
+        scale = theta[:, :1].reciprocal()
+        return torch.cat([scale, -scale * theta[:, 1:]], dim=-1)
+
+
+@final
+class Shear(Transform):
+    """Each coordinate moves along with the others: `theta` fills a unit matrix beside its diagonal.
+
+    In 2-D `theta` is (t12, t21) of [[1, t12, 0], [t21, 1, 0]], in 3-D (t12, t13, t21, ..., t32).
+
+    Args:
+        dims: 2 (2 parameters) or 3 (6 parameters).
+
+    Example:
+        >>> Shear()(torch.tensor([[0.5, 0.0]]), torch.tensor([[0.0, 1.0]]))
+        tensor([[[0.5000, 1.0000]]])
+    """
+
+    def __init__(self, dims: int = 2) -> None:
+        super().__init__()
+        self.dims = check_dims(dims)
+        self.num_params = dims * (dims - 1)
+
+    @property
+    def identity(self) -> Float64[Tensor, " num_params"]:
+        return torch.zeros(self.dims * (self.dims - 1), dtype=torch.float64)
+
+    def matrix(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch dims columns"]:
+        """The matrices that `theta` stands for."""
+        # Row by row, each entry of the diagonal is followed by `dims` entries of theta.
+        beside = theta.unflatten(1, (self.dims - 1, self.dims))
+        rows = torch.cat([torch.ones_like(beside[..., :1]), beside], dim=-1).flatten(1)
+        entries = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=-1)
+        return pad_column(entries.unflatten(1, (self.dims, self.dims)))
 
     def map_points(
         self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
@@ -126,6 +237,8 @@ class Affine(Transform):
     ) -> Float[Tensor, "batch *size dims"]:
         return apply_matrix(self.matrix(theta), points)
 
-
-def _eye(theta: Tensor, dims: int) -> Tensor:
-    return torch.eye(dims, dtype=theta.dtype, device=theta.device)
+    def inverse(
+        self, theta: Float[Tensor, "batch num_params"]
+    ) -> Float[Tensor, "batch num_params"]:
+        """The `theta` of the inverse map; that of a singular matrix is not finite."""
+        return affine_inverse(self.matrix(theta)).flatten(1)

@@ -3,6 +3,7 @@
 import inspect
 
 import torch
+from transform_examples import TRANSFORM_EXAMPLES
 
 from stn_core import samplers, transforms
 
@@ -22,6 +23,8 @@ def _final(module, role):
 
 
 def _examples(kind):
+    if kind in TRANSFORM_EXAMPLES:
+        return TRANSFORM_EXAMPLES[kind]
     if "dims" in inspect.signature(kind).parameters:
         return [kind(dims=2), kind(dims=3)]
     return _SAMPLER_EXAMPLES.get(kind) or [kind()]
@@ -43,9 +46,16 @@ def size_of(transform):
 
 
 def thetas(transform, batch, *, scale=0.1, dtype=torch.float64, seed=0):
-    """Random parameters around the identity."""
-    noise = torch.randn(batch, transform.num_params, dtype=dtype, generator=seeded(seed))
-    return transform.identity.to(dtype) + scale * noise
+    """Random parameters around the identity, or around zero where there is none."""
+    # A dense field has as many as it likes: here other sides than the points of `size_of`.
+    shape = (
+        [transform.num_params]
+        if transform.num_params
+        else [transform.dims, 4, 6, 5][: transform.dims + 1]
+    )
+    noise = torch.randn(batch, *shape, dtype=dtype, generator=seeded(seed))
+    start = 0 if transform.identity is None else transform.identity.to(dtype)
+    return start + scale * noise
 
 
 def images(*shape, dtype=torch.float64, seed=0):
