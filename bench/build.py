@@ -18,7 +18,7 @@ from .errors import BenchError
 
 
 def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any) -> Any:
-    """Make the component that `{name: …, parameters}` stands for; `supplied` is what the harness gives.
+    """Make the component that `{name: …, parameters}` stands for, with what the harness supplies.
 
     Raises:
         BenchError: The component refuses its parameters, with its own sentence.
@@ -43,11 +43,12 @@ def dataset(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) ->
 def model(
     settings: Mapping[str, Any], in_shape: tuple[int, ...], classes: int, folder: Path
 ) -> nn.Module:
-    """The model of a variant, its spatial transformer in place; parameters drawn from torch's generator."""
+    """The model of a variant, its spatial transformer in place, drawn from torch's generator."""
     reference = settings["model"]
     spatial = reference["transformer"]
-    at_input = spatial is not None and spatial["placement"] == "input"
-    seen = (in_shape[0], *(spatial["output_size"] or in_shape[1:])) if at_input else in_shape
+    at_input = bool(spatial) and spatial["placement"] == "input"
+    size = (spatial["output_size"] if at_input else None) or in_shape[1:]
+    seen = (in_shape[0], *size)
     net = build("model", reference, folder, in_shape=seen, num_classes=classes)
     if spatial is None:
         return net
@@ -77,12 +78,11 @@ def spatial_transformer(
 
 
 def shape_before(net: nn.Module, layer: str, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape `(channels, height, width)` of what `layer` is given, found without computing anything."""
+    """Shape `(channels, height, width)` of what `layer` is given."""
     layers = dict(net.named_modules())
     if layer not in layers or not layer:
-        raise BenchError(
-            f"placement `{layer}`: the model has no such layer{suggest(layer, [n for n in layers if n])}"
-        )
+        near = suggest(layer, [name for name in layers if name])
+        raise BenchError(f"placement `{layer}`: the model has no such layer{near}")
     shapes: list[tuple[int, ...]] = []
     hook = layers[layer].register_forward_pre_hook(
         lambda _, given: shapes.append(tuple(given[0].shape[1:]))
@@ -96,13 +96,13 @@ def shape_before(net: nn.Module, layer: str, in_shape: tuple[int, ...]) -> tuple
     if not shapes or len(shapes[0]) != 3:
         given = f"{shapes[0]}" if shapes else "nothing"
         raise BenchError(
-            f"placement `{layer}`: a spatial transformer needs a feature map there, the layer is given {given}"
+            f"placement `{layer}`: must be given a feature map, the layer is given {given}"
         )
     return shapes[0]
 
 
 def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) -> None:
-    """Build a variant once on `meta` tensors, and put one image through it: shapes only, no numbers.
+    """Build a variant once on `meta` tensors, and put images through it: shapes only.
 
     Raises:
         BenchError: A component refuses its parameters, or two do not fit together.

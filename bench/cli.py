@@ -146,7 +146,7 @@ def status(
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Count the trials done, missing, failed, stale (done by other code) and running; reads the store alone."""
+    """Count trials done, missing, failed, stale (done by other code) and running."""
     from .ledger import study_account
     from .results import ResultStore
     from .study import load_study

@@ -66,7 +66,7 @@ def usable_cpus() -> int:
 
 
 def local_device() -> str:
-    """`cuda` where this machine has an NVIDIA GPU that is not hidden, else `cpu`; asks the driver's files."""
+    """`cuda` where this machine has an NVIDIA GPU that is not hidden, else `cpu`."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
         return "cpu"
     return "cuda" if any(Path("/proc/driver/nvidia/gpus").glob("*")) else "cpu"

@@ -1,4 +1,4 @@
-"""A job and all that is said of it: what a run shares, how an attempt ended, what a runner reports."""
+"""A job and what is said of it: what a run shares, how it ended, what a runner reports."""
 
 import datetime
 import json

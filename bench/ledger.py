@@ -87,7 +87,7 @@ def account(
 
 
 def study_account(study: Study, store: ResultStore, device: str) -> Account:
-    """The account of a study by what the store alone says; `auto` is the device that was used last."""
+    """The account by what the store alone says; `auto` is the device that was used last."""
     known = used_device(study, store) if device == "auto" else device
     return account(study, known, store, code_hash(study.own_files()), store.marks())
 

@@ -26,7 +26,7 @@ class Tally:
     failed: int = 0
     running: int = 0
     stages: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
+    begun: float | None = None
 
 
 def follow(events: Iterable[Event], console: Console, jobs: int) -> Tally:
@@ -71,13 +71,12 @@ def follow(events: Iterable[Event], console: Console, jobs: int) -> Tally:
 def _count(tally: Tally, event: Event, console: Console) -> None:
     if event.kind == "started" or event.outcome is None or event.job is None:
         tally.running += 1
-        tally.begun = getattr(tally, "begun", time.perf_counter())
+        tally.begun = tally.begun or time.perf_counter()
         return
     tally.running -= 1
     outcome = event.outcome
     if outcome.failure:
         tally.failed += 1
-        tally.failures[event.job.key] = outcome.failure
     else:
         tally.done += 1
     word = f"FAILED: {outcome.failure}" if outcome.failure else "done"
@@ -91,8 +90,7 @@ def label(job: Job) -> str:
 
 def _eta(tally: Tally, jobs: int) -> str:
     ended = tally.done + tally.failed
-    begun = getattr(tally, "begun", None)
-    if not ended or begun is None or not jobs:
+    if not ended or tally.begun is None or not jobs:
         return ""
-    left = (time.perf_counter() - begun) / ended * (jobs - ended)
+    left = (time.perf_counter() - tally.begun) / ended * (jobs - ended)
     return f", about {left:.0f} s left"

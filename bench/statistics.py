@@ -1,10 +1,10 @@
 """Intervals and paired differences over seeds.
 
-Of SciPy only `special` is imported: `stdtrit` is the quantile of Student's t, and `scipy.stats` takes
-seconds to import.
+Of SciPy only `special` is imported: `stdtrit` is the quantile of Student's t, and `scipy.stats`
+takes seconds to import.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ def mean_interval(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, int(data.size))
 
 
-def paired_difference(ours: dict[int, float], theirs: dict[int, float]) -> Estimate | None:
+def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
     """Mean difference over the seeds that both have; None where they share no seed."""
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:

@@ -27,7 +27,7 @@ from .training import Diverged
 
 
 def check_study(study: Study, device: str, launch: Launch) -> None:
-    """Build every variant once; raises `BenchError`, naming the variant, for what would fail its trials."""
+    """Build every variant once; raises `BenchError` for what would fail all its trials."""
     for variant in study.variants:
         settings = variant.settings(study.task)
         try:
@@ -45,6 +45,7 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
     store = ResultStore(launch.store)
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     measured, failure, kind, trace = Measured(), None, None, None
+    without_kernel: list[str] = []
     with store.mark(_mark(job, launch)):
         try:
             with _reproducible(job) as without_kernel:
@@ -113,7 +114,7 @@ def _reproducible(job: Job) -> Iterator[list[str]]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(job.threads)
     if job.trial.device == "cuda":
-        # On a CPU with its threads fixed torch's kernels are deterministic; asking costs an import of seconds.
+        # On a CPU with fixed threads torch is deterministic, and asking costs seconds of import.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     random.seed(job.trial.seed)

@@ -45,7 +45,7 @@ class Digits:
 
 
 def _file() -> Path:
-    """The file behind `sklearn.datasets.load_digits`, without the seconds that importing it takes."""
+    """The file of `sklearn.datasets.load_digits`, without the seconds that importing it takes."""
     spec = importlib.util.find_spec("sklearn")
     for place in (spec and spec.submodule_search_locations) or ():
         if (file := Path(place) / "datasets" / "data" / "digits.csv.gz").is_file():

@@ -1,4 +1,4 @@
-"""Random distortions of images, written apart from `stn_core`: a shared error would cancel itself."""
+"""Random distortions, written apart from `stn_core`: a shared error would cancel itself."""
 
 import math
 from typing import Annotated, Protocol
@@ -52,7 +52,7 @@ class Affine:
         return (height, width) if self.canvas is None else (self.canvas, self.canvas)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Angles in radians `(count,)`, magnifications `(count,)`, shifts `(x, y)` in pixels `(count, 2)`."""
+        """Angles in radians and scales `(count,)`, shifts `(x, y)` in pixels `(count, 2)`."""
         u = torch.rand(count, 4, generator=generator, device=generator.device)
         angle = (2 * u[:, 0] - 1) * self.rotation
         scale = self.scale[0] + u[:, 1] * (self.scale[1] - self.scale[0])

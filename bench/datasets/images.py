@@ -12,7 +12,7 @@ TEST_SEED = 20150605
 
 @dataclass(frozen=True)
 class Images:
-    """A data set in memory: images `(count, channels, height, width)` in [0, 1], labels `(count,)`."""
+    """Images `(count, channels, height, width)` in [0, 1] and labels `(count,)`, in memory."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -21,7 +21,7 @@ class Images:
 
 
 class ResidentImages:
-    """Images on the device, distorted there: training batches drawn from a seed, the test set fixed.
+    """Images on the device, distorted there: batches drawn from a seed, the test set fixed.
 
     Args:
         images: The undistorted images.

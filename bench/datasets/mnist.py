@@ -12,7 +12,7 @@ SIDE = 28
 
 
 class MNIST:
-    """60,000 + 10,000 handwritten digits of 28×28 pixels, in torchvision's layout (`MNIST/raw/*-ubyte`)."""
+    """60,000 + 10,000 handwritten digits of 28×28 pixels, in torchvision's layout (`MNIST/raw`)."""
 
     version = 1
     num_classes = 10

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class CNN(nn.Module):
-    """Convolution, ReLU and 2×2 max-pooling a stage, then one linear layer.
+    """Convolution, 2×2 max-pooling and ReLU a stage, then one linear layer.
 
-    The layers are called `conv1`, `pool1`, `conv2`, … and `classifier`.
+    The layers are called `conv1`, `pool1`, `relu1`, `conv2`, … and `classifier`.
 
     Args:
         in_shape: `(channels, height, width)` of an image.
@@ -32,7 +32,8 @@ class CNN(nn.Module):
         super().__init__()
         if len(filters) != len(kernel_sizes):
             raise ValueError(
-                f"`filters` and `kernel_sizes` must have one length, got {len(filters)} and {len(kernel_sizes)}."
+                f"`kernel_sizes` must have {len(filters)} entries as `filters` has, "
+                f"got {len(kernel_sizes)}."
             )
         channels, height, width = in_shape
         stages = []
@@ -42,8 +43,9 @@ class CNN(nn.Module):
                     f"`kernel_sizes[{i - 1}]` must be at most {min(height, width) - 1} "
                     f"for a feature map of {height}×{width}, got {kernel}."
                 )
-            stages += [(f"conv{i}", nn.Conv2d(channels, count, kernel)), (f"relu{i}", nn.ReLU())]
-            stages += [(f"pool{i}", nn.MaxPool2d(2))]
+            stages += [(f"conv{i}", nn.Conv2d(channels, count, kernel))]
+            # ReLU after the pooling gives the same numbers for a quarter of the work.
+            stages += [(f"pool{i}", nn.MaxPool2d(2)), (f"relu{i}", nn.ReLU())]
             channels, height, width = count, (height - kernel + 1) // 2, (width - kernel + 1) // 2
         for name, layer in stages:
             self.add_module(name, layer)

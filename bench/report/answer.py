@@ -1,6 +1,7 @@
 """What a study found, as numbers: a row a variant, and what the statistics let one say of it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,7 @@ def findings(
     errors = {name: _by_seed(rows, METRIC) for name, rows in cells.items()}
     steps = {name: _first(rows, "train_step_ms") for name, rows in cells.items()}
     names = {trial.trial_id: trial for trial in wanted}
-    kept = curves[curves["trial_id"].isin(list(names))].copy()
+    kept = curves.loc[curves["trial_id"].isin(list(names))].copy()
     kept["variant"] = [names[i].variant for i in kept["trial_id"]]
     kept["seed"] = [names[i].seed for i in kept["trial_id"]]
     mine = [row for row in attempts if row["trial_id"] in names]
@@ -107,11 +108,15 @@ def _row(
 
 
 def _by_seed(cells: list[tuple[int, dict[str, Any]]], column: str) -> dict[int, float]:
-    return {seed: row[column] for seed, row in cells if pd.notna(row.get(column))}
+    return {seed: row[column] for seed, row in cells if not _absent(row.get(column))}
 
 
 def _first(cells: list[tuple[int, dict[str, Any]]], column: str) -> float | None:
-    return next((row[column] for _, row in cells if pd.notna(row.get(column))), None)
+    return next((row[column] for _, row in cells if not _absent(row.get(column))), None)
+
+
+def _absent(value: float | None) -> bool:
+    return value is None or math.isnan(value)
 
 
 def _environments(rows: list[dict[str, Any]]) -> tuple[str, ...]:

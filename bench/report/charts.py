@@ -113,7 +113,7 @@ def _accuracy_speed(findings: Findings) -> dict[str, Any] | None:
 
 
 def _curves(findings: Findings) -> dict[str, Any] | None:
-    """Test error while training: a line a variant, with the band from the lowest to the highest seed."""
+    """Test error while training: a line a variant, the band from the lowest to the highest seed."""
     frame = findings.curves[findings.curves["name"] == METRIC]
     if frame.empty:
         return None

@@ -55,7 +55,7 @@ def text_table(table: Table) -> str:
 def html(findings: Findings, charts: Mapping[str, str], command: str) -> str:
     """The report as one HTML file: no script, nothing from outside."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
+    source = resources.files("bench.report").joinpath("report.html.j2").read_text("utf-8")
     failures = failures_table(findings)
     return environment.from_string(source).render(
         study=findings.study,
@@ -76,8 +76,8 @@ def notes(findings: Findings) -> str:
     return (
         "Intervals are Student's t over seeds; differences are paired by seed. "
         "The test error is that of the last step; nothing was chosen on the test set. "
-        "Times are medians over blocks after warm-up in one process a variant, taken on the trained "
-        "model when nothing else ran; one process gives no interval. "
+        "Times are medians over blocks after warm-up in one process a variant, taken on the "
+        "trained model when nothing else ran; one process gives no interval. "
         f"Attempts took {seconds['accuracy']:.0f} s of training and testing "
         f"and {seconds['timing']:.0f} s of timing in all."
     )

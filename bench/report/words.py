@@ -70,15 +70,19 @@ def _sentence(row: VariantRow) -> str:
         return f"{row.variant} and {row.baseline} share no seed, so they cannot be compared."
     cost = ""
     if row.step_ratio is not None:
-        cost = f"; its training step takes {number(row.step_ratio)} times as long (one process each, so without an interval)"
+        ratio = number(row.step_ratio)
+        cost = f"; its training step takes {ratio} times as long (one process each: no interval)"
     if difference.low is None:
         return (
-            f"{row.variant} differs from {row.baseline} by {number(difference.mean)} points of test error "
-            f"on one seed; with one seed nothing can be concluded{cost}."
+            f"{row.variant} differs from {row.baseline} by {number(difference.mean)} points of "
+            f"test error on one seed; with one seed nothing can be concluded{cost}."
         )
     verb = "lowers" if difference.mean < 0 else "raises"
     size = f"{number(abs(difference.mean))} points"
-    bounds = f"95 % interval of the paired difference [{number(difference.low)}, {number(difference.high)}], {difference.n} seeds"
+    bounds = (
+        f"95 % interval of the paired difference "
+        f"[{number(difference.low)}, {number(difference.high)}], {difference.n} seeds"
+    )
     if difference.excludes_zero:
         return f"{row.variant} {verb} the test error of {row.baseline} by {size} ({bounds}){cost}."
     return (

@@ -10,7 +10,7 @@ IDENTITY = ["trial_id", "study", "variant", "seed"]
 
 
 def best_attempts(table: pa.Table) -> list[dict[str, Any]]:
-    """For each phase of each trial its newest good attempt, or its newest failure where there is none."""
+    """Of each phase of each trial the newest good attempt, or else the newest failure."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in table.to_pylist():
         key = (row["trial_id"], row["phase"])

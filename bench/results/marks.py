@@ -1,4 +1,4 @@
-"""Marks of attempts under way: a file that its worker touches, and that goes when the row is written."""
+"""Marks of attempts under way: a file that beats while its worker lives."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ class Mark:
 
 @contextlib.contextmanager
 def marked(system: fs.FileSystem, folder: str, mark: Mark) -> Iterator[None]:
-    """Keep a mark in `folder`, and its heart beating, while the block runs; it goes when the block ends."""
+    """Keep a mark in `folder`, its heart beating, while the block runs."""
     path = f"{folder}/{mark.trial_id}.{mark.phase}.{mark.attempt}.{uuid.uuid4().hex[:8]}.json"
     stop = threading.Event()
 

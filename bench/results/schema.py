@@ -37,7 +37,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class TimingSample:
-    """One block of `iterations` equal steps that took `seconds` in all; warm-up blocks are kept, flagged."""
+    """One block: `iterations` equal steps took `seconds` in all; warm-up is kept, and flagged."""
 
     mode: str
     sample: int

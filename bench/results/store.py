@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as fs
 
 from ..errors import BenchError, InfrastructureError
@@ -22,7 +21,6 @@ from .files import (
 )
 from .marks import Mark, marked, read_marks
 from .schema import READ_SCHEMA, SCHEMA_VERSION, Attempt, to_table
-
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,10 +72,10 @@ class ResultStore:
         )
 
     def trials(self) -> "pd.DataFrame":
-        """One row a trial: identity, `status` (`done`, `failed`), `attempt`, `failure`, metrics, timings.
+        """One row a trial: identity, `status`, `attempt`, `failure`, metrics and timings.
 
         A trial with several attempts shows its newest good one, or its newest failure where there
-        is none. Timings are medians over the blocks after warm-up.
+        is none; `status` is `done` or `failed`. Timings are medians over the blocks after warm-up.
         """
         from . import frames  # pandas takes a second that a worker need not pay
 
@@ -207,9 +205,7 @@ class ResultStore:
         return Results(_each_once(table), tuple(corrupt))
 
     def _known(self, table: pa.Table, name: str) -> pa.Table:
-        newest = (
-            pc.max(table.column("schema_version")).as_py() if table.num_rows else SCHEMA_VERSION
-        )
+        newest = max(table.column("schema_version").to_pylist(), default=SCHEMA_VERSION)
         if newest != SCHEMA_VERSION:
             raise InfrastructureError(
                 f"store {self.location}: {name} has schema version {newest}, "

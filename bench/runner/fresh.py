@@ -1,7 +1,7 @@
-"""A fresh process for each timing attempt, forked from a server that has torch imported and nothing else done.
+"""A fresh process for each timing attempt, forked from a server that has imported torch.
 
-Importing torch takes seconds; a fork takes milliseconds and is as fresh: no allocator, no threads, no
-CUDA, no model of an earlier attempt.
+Importing torch takes seconds; a fork takes milliseconds and is as fresh: no threads, no CUDA, no
+model of an earlier attempt.
 """
 
 import multiprocessing

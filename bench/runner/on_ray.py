@@ -4,6 +4,7 @@ The only module that imports ray. Ray retries nothing: which failure deserves an
 decided here, and every attempt leaves a row.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,7 @@ class OnRay:
         if self._address is None:
             options = {"address": "local", "num_cpus": usable_cpus(), "include_dashboard": False}
         try:
-            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = "a local Ray" if self._address is None else f"Ray at {self._address}"
             raise InfrastructureError(f"cannot start on {where}: {error}") from error
@@ -76,7 +77,7 @@ class OnRay:
             if idle and not self._timer:
                 # A slot that has nothing left to train gets the timing process ready.
                 ray.kill(idle.pop())
-                self._start_timer(job.trial.device)
+                self._timer = self._start_timer(jobs[0].trial.device)
             (reference,), _ = ray.wait(list(under_way))
             job, actor, started = under_way.pop(reference)
             outcome = _outcome(reference, job, launch, started)
@@ -93,19 +94,17 @@ class OnRay:
             ray.kill(actor)
         self._actors = []
         for job in jobs:
-            if self._timer is None:
-                self._start_timer(job.trial.device)
-            ray.get(self._timer.ready.remote())
+            timer = self._timer or self._start_timer(job.trial.device)
+            ray.get(timer.ready.remote())
             yield Event("started", job=job)
             started = time.time()
-            outcome = _outcome(self._timer.run.remote(job, launch), job, launch, started)
-            if outcome.failure_kind == "lost":
-                self._timer = None
+            outcome = _outcome(timer.run.remote(job, launch), job, launch, started)
+            self._timer = None if outcome.failure_kind == "lost" else timer
             yield Event("ended", job=job, outcome=outcome)
 
-    def _start_timer(self, device: str) -> None:
+    def _start_timer(self, device: str) -> Any:
         request = _request(self._resources.timing, device)
-        self._timer = _Timer.options(**request).remote(device)
+        return _Timer.options(**request).remote(device)
 
     def _start(self, study: Study, device: str) -> list[Any]:
         request = _request(study.resources.accuracy, device)
@@ -169,7 +168,8 @@ def _refuse_impossible(phase: str, request: dict[str, float]) -> None:
         return
     most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
     raise BenchError(
-        f"resources.{phase} asks for {request['num_cpus']:g} CPUs and {request['num_gpus']:g} GPUs at once; "
+        f"resources.{phase} asks for {request['num_cpus']:g} CPUs and "
+        f"{request['num_gpus']:g} GPUs at once; "
         f"the largest node has {most['CPU']:g} and {most['GPU']:g}"
     )
 

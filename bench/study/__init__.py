@@ -1,4 +1,4 @@
-"""YAML → validated, expanded, identified: `load_study(file)` gives a `Study` of variants and trials."""
+"""YAML → validated, expanded, identified: `load_study(file)` gives a `Study`."""
 
 from .load import load_study as load_study
 from .schema import StudyFile as StudyFile

@@ -29,12 +29,12 @@ class Cell:
 
 
 def cells(study: StudyFile) -> Iterator[Cell]:
-    """All cells, point by point: the variants written out, or the point itself, then `ablate`, then `add`.
+    """All cells, point by point: written variants or the point itself, then `ablate`, then `add`.
 
     `vary` and `zip` span a product of points. At each, `ablate` makes one change at a time, and
     `add` makes one change at a time to the baseline.
     """
-    axes = [
+    axes: list[list[tuple[Change, ...]]] = [
         [((key, value, ("vary", key, i)),) for i, value in enumerate(values)]
         for key, values in study.vary.items()
     ]
@@ -95,7 +95,7 @@ def merge(below: Any, above: Any) -> Any:
 
 
 def name(base: Mapping[str, Any], cell: Cell) -> str:
-    """A name made of what differs from `base`; a written name, with the point where there are several."""
+    """A name made of what differs from `base`; a written name has only the point added."""
     point = _differences(base, cell.point)
     if cell.name is not None:
         return ", ".join([cell.name, *_words(point)])
@@ -136,7 +136,7 @@ def _at(config: Any, key: str) -> Any:
 
 
 def _words(values: Mapping[str, Any]) -> list[str]:
-    """`{"model.transformer.transform": "affine"}` as `transform=affine`; longer where that is not clear."""
+    """`model.transformer.transform: affine` as `transform=affine`; longer where not clear."""
     labels = {key: key.split(".")[-2 if key.endswith(".name") else -1] for key in values}
     counts = list(labels.values())
     return [

@@ -45,7 +45,7 @@ class Document:
     def with_value(self, path: KeyPath, value: Any, place: str) -> "Document":
         """A copy in which `path` holds `value`, set at `place` (a line, or the command line)."""
         tree = copy.deepcopy(self.value)
-        node = tree
+        node: dict[Any, Any] = tree
         for key in path[:-1]:
             if not isinstance(node.get(key), dict):
                 node[key] = {}

@@ -9,7 +9,7 @@ from .settings import TRANSFORMER_ROLES
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of a study file; a component is a name, or a mapping with `name` and its parameters."""
+    """The schema of a study; a component is a name, or a mapping with `name` and parameters."""
     result = StudyFile.model_json_schema(by_alias=True)
     roles = {role: _role(role) for role in ROLES}
     transformer = Transformer.model_json_schema()

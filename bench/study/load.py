@@ -1,8 +1,7 @@
 """YAML to `Study`: read, override, check, expand; every problem of the file at once."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def load_study(
 
     Args:
         file: The YAML file.
-        overrides: `key=value`, laid on the file: `train.steps=500` on `base`, `seeds=3` on the study.
+        overrides: `key=value`: `train.steps=500` is laid on `base`, `seeds=3` on the study.
         profile: A profile of the file, laid on it before the overrides.
         only: Names of the variants to keep; their baselines stay named.
 
@@ -114,20 +113,23 @@ def _check_file(study: StudyFile, file: Path) -> list[tuple[KeyPath, str]]:
     if study.add and study.baseline is None:
         problems.append((("add",), "needs a `baseline` to add to"))
     seen: dict[str, KeyPath] = {}
-    axes = [(("vary", k), k) for k in study.vary]
+    axes: list[tuple[KeyPath, str]] = [(("vary", k), k) for k in study.vary]
     axes += [(("zip", i, k), k) for i, group in enumerate(study.zip) for k in group]
     for path, key in axes:
         if key in seen:
             problems.append((path, "is an axis already"))
         seen[key] = path
-    sets = [("vary", study.vary), ("ablate", study.ablate), ("add", study.add)]
+    sets: list[tuple[KeyPath, Mapping[str, Any]]] = [
+        (("vary",), study.vary),
+        (("ablate",), study.ablate),
+        (("add",), study.add),
+        (("baseline",), study.baseline or {}),
+    ]
     sets += [(("zip", i), group) for i, group in enumerate(study.zip)]
     sets += [(("variants", i, "set"), v.set) for i, v in enumerate(study.variants)]
     sets += [(("exclude", i), e) for i, e in enumerate(study.exclude)]
     sets += [(("published", i, "where"), p.where) for i, p in enumerate(study.published)]
-    sets += [("baseline", study.baseline or {})]
-    for prefix, keys in sets:
-        start = prefix if isinstance(prefix, tuple) else (prefix,)
+    for start, keys in sets:
         for key in keys:
             first = key.partition(".")[0]
             if first not in ("dataset", "model", "train"):
@@ -144,14 +146,13 @@ def _check_file(study: StudyFile, file: Path) -> list[tuple[KeyPath, str]]:
 def _variants(study: StudyFile, document: Document, folder: Path) -> list[Variant]:
     base = study.base.model_dump()
     found: dict[str, tuple[Cell, dict[str, Any]]] = {}
-    resolved: dict[str, dict[str, Any]] = {}
-    problems: Counter[str] = Counter()
+    resolved: dict[str, str] = {}
+    problems: list[str] = []
     excluded = 0
     for cell in cells(study):
         config = apply(base, cell.all_changes)
         settings, wrong = resolve(config, folder)
-        for path, message in wrong:
-            problems[_problem(document, cell, path, message)] += 1
+        problems += [_problem(document, cell, path, message) for path, message in wrong]
         if wrong:
             continue
         if any(_matches(settings, exclude, base, folder) for exclude in study.exclude):
@@ -162,17 +163,16 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
             label = name(base, cell)
             if label in found:
                 place = document.place(cell.origin)
-                problems[
-                    f"{place}: two variants are called `{label}`; name them under `variants`"
-                ] += 1
+                clash = f"two variants are called `{label}`; name them under `variants`"
+                problems.append(f"{place}: {clash}")
             found[label] = (cell, settings)
             resolved[label] = identity
     if not found and not problems:
-        problems[document.problem(("exclude",), f"leaves no variant of {excluded}")] += 1
+        problems.append(document.problem(("exclude",), f"leaves no variant of {excluded}"))
     if problems:
-        raise StudyError(list(problems))
+        raise StudyError(list(dict.fromkeys(problems)))
     names = {identity: label for label, identity in resolved.items()}
-    baselines: dict[str, str | None] = dict.fromkeys(found)
+    baselines: dict[str, str | None] = {label: None for label in found}
     if study.baseline is not None:
         for label, (cell, _) in found.items():
             config = apply(base, cell.point + baseline_changes(study))
@@ -197,7 +197,7 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
 
 
 def _problem(document: Document, cell: Cell, path: KeyPath, message: str) -> str:
-    """A problem of a variant's settings, at the key that set it: the last change there, or `base`."""
+    """A problem of settings, at the key that set them: the last change there, or `base`."""
     for key, _, where in reversed(cell.all_changes):
         parts = tuple(key.split("."))
         if path[: len(parts)] == parts:
@@ -210,8 +210,7 @@ def _problem(document: Document, cell: Cell, path: KeyPath, message: str) -> str
 def _matches(settings: Any, where: dict[str, Any], base: dict[str, Any], folder: Path) -> bool:
     """Whether settings have what `where` says: laying it on them changes nothing."""
     laid = apply(settings, tuple((k, v, ()) for k, v in where.items()))
-    for part in ("dataset",):
-        laid[part] = {k: v for k, v in laid[part].items() if k != "version"}
+    laid["dataset"].pop("version")
     again, wrong = resolve(laid, folder)
     return not wrong and canonical_json(again) == canonical_json(settings)
 

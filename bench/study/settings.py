@@ -1,4 +1,4 @@
-"""The settings of one variant: every component known, every parameter checked, every default filled in."""
+"""Settings of a variant: components known, parameters checked, defaults filled in."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
 def component(
     role: str, value: Any, path: KeyPath, folder: Path, also: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """A component as `{name: …, its parameters with defaults}`; `also` are keys checked elsewhere."""
+    """A component as `{name: …, parameters with defaults}`; `also` are keys checked elsewhere."""
     given = dict(value) if isinstance(value, dict) else {"name": value}
     name = given.pop("name", None)
     if not isinstance(name, str):

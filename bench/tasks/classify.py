@@ -1,4 +1,4 @@
-"""Classification: train on labelled images, err on a fixed test set; then time the trained model."""
+"""Classification: train, count errors on a fixed test set, then time the trained model."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ TIMING_BATCHES = 8
 
 
 class Classify:
-    """Classification: `test_error` in percent, and the time of a training step and of a forward pass."""
+    """Classification: `test_error` in percent; time of a training step and a forward pass."""
 
     def check(self, settings: Mapping[str, Any], place: Place) -> None:
         """Build the variant once without computing anything, and find its data."""
@@ -51,7 +51,7 @@ class Classify:
         place: Place,
         weights: Mapping[str, torch.Tensor],
     ) -> Measured:
-        """Time a trained model on real batches: its thetas, and so its memory accesses, are real ones."""
+        """Time a trained model on real batches: its thetas, and so its memory access, are real."""
         net, data = _prepare(settings, seed, place)
         net.load_state_dict(weights)
         size = settings["train"]["batch_size"]

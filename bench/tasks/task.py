@@ -12,7 +12,7 @@ from ..results import CurvePoint, Metric, TimingSample
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial runs: its device, the folder of the data sets, and that of the user's own code."""
+    """Where a trial runs: its device, the folder of data sets, that of the user's own code."""
 
     device: torch.device
     data_dir: Path | None
@@ -33,7 +33,7 @@ class Task(Protocol):
     """A kind of trial. Its methods depend on their arguments and torch's seeded generator alone."""
 
     def check(self, settings: Mapping[str, Any], place: Place) -> None:
-        """Find, before a launch, what would make every trial of a variant fail; raises `BenchError`."""
+        """Find what would make every trial of a variant fail; raises `BenchError`."""
         ...
 
     def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:

@@ -1,0 +1,1 @@
+"""Data sets: read or generated, held on the device, distorted batch by batch."""
