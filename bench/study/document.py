@@ -20,6 +20,8 @@ FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z
 INFINITY = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
 MAX_NODES = 100_000
+CORE = "tag:yaml.org,2002:"
+PLAIN_TAGS = {"null", "bool", "int", "float", "str", "seq", "map", "timestamp", "merge", "value"}
 
 KeyPath = tuple[str | int, ...]
 
@@ -134,8 +136,9 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES or node in self.above:
             raise StudyError([f"{self.file}:{line}: aliases make the file too large to read"])
-        if node.ctag is not None and not str(node.ctag).startswith("tag:yaml.org,2002:"):
-            self.note(line, path, f"tag `{node.ctag}` is not allowed; a study is plain data")
+        tag = str(node.ctag).removeprefix(CORE)
+        if tag not in PLAIN_TAGS:
+            self.note(line, path, f"tag `{tag}` is not allowed; a study is plain data")
             return None
         if isinstance(node, ScalarNode):
             return parse_scalar(node.value) if node.style is None else node.value

@@ -9,7 +9,7 @@ from ..components import suggest
 from ..errors import BenchError, StudyError
 from .design import Cell, apply, baseline_changes, cells, name
 from .document import Document, KeyPath, parse_document, read_document
-from .schema import StudyFile, check
+from .schema import MISSING, StudyFile, check
 from .settings import resolve, task
 from .study import Study, Variant, canonical_json
 
@@ -147,7 +147,9 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
     base = study.base.model_dump()
     found: dict[str, tuple[Cell, dict[str, Any]]] = {}
     resolved: dict[str, str] = {}
-    problems: list[str] = []
+    # `base` may lack what every variant sets, but what it has must be right, used or not.
+    alone = [p for p in resolve(base, folder)[1] if p[1] != MISSING]
+    problems = [document.problem(("base", *path), message) for path, message in alone]
     excluded = 0
     for cell in cells(study):
         config = apply(base, cell.all_changes)

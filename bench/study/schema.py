@@ -135,7 +135,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         names = [field.alias or name for name, field in owner.model_fields.items()]
         return f"unknown key{suggest(error['loc'][-1], names)}"
     if kind == "missing":
-        return "required key is missing"
+        return MISSING
     if kind == "literal_error":
         choices = [
             c.strip().strip("'") for c in context["expected"].replace(" or ", ", ").split(",")
@@ -156,6 +156,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {show(given)}"
 
 
+MISSING = "required key is missing"
 BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 TYPE_WORDS = {
     "int": "a whole number",

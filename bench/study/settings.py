@@ -8,7 +8,7 @@ from pydantic import ConfigDict, create_model
 from ..components import describe, suggest
 from ..errors import BenchError
 from .document import KeyPath
-from .schema import Train, Transformer, check, show
+from .schema import MISSING, Train, Transformer, check, show
 
 Problem = tuple[KeyPath, str]
 
@@ -25,7 +25,7 @@ def resolve(config: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[
     settings: dict[str, Any] = {}
     for key in ("dataset", "model", "train"):
         if config.get(key) is None:
-            problems.append(((key,), "required key is missing"))
+            problems.append(((key,), MISSING))
     if config.get("dataset") is not None:
         settings["dataset"], found = component("dataset", config["dataset"], ("dataset",), folder)
         problems += found
@@ -58,7 +58,7 @@ def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
     transformer = fields.model_dump() if fields else {}
     for role, default in TRANSFORMER_ROLES.items():
         if (given := spatial.get(role, default)) is None:
-            problems.append(((*path, role), "required key is missing"))
+            problems.append(((*path, role), MISSING))
             continue
         transformer[role], found = component(role, given, (*path, role), folder)
         problems += found
