@@ -12,5 +12,6 @@ from .linear import (
     Shear as Shear,
     Translation as Translation,
 )
+from .projective import Projective as Projective
 from .rigid import Rigid as Rigid, Rotation as Rotation, Similarity as Similarity
 from .transform import Transform as Transform
