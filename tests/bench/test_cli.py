@@ -1,0 +1,123 @@
+"""The command as a user meets it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from command import QUICKSTART, ROOT, stn_bench
+
+from bench.results import ResultStore
+
+HEAVY = ("torch", "ray", "torchvision", "sklearn", "timm")
+
+PROBE = """
+import sys
+sys.argv = ["stn-bench", *{words!r}]
+from bench.cli import main
+try:
+    main()
+except SystemExit as end:
+    status = end.code
+print("IMPORTED", *sorted(set(sys.modules) & set({names!r})), file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def imported(words, names):
+    code = PROBE.format(words=[str(w) for w in words], names=tuple(names))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode in (0, None), done.stderr
+    return done.stderr.rpartition("IMPORTED")[2].split()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["plan", QUICKSTART], ["list"], ["schema"], ["status", QUICKSTART],
+     ["report", QUICKSTART]],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_reading_verbs_import_neither_torch_nor_ray(words, tmp_path):
+    if words[0] in ("status", "report"):
+        words = [*words, "--results", tmp_path]
+    assert imported(words, HEAVY) == []
+
+
+def test_help_imports_nothing_that_takes_time():
+    assert imported(["--help"], ["pandas", "pyarrow", "numpy", "scipy", "pydantic", "jinja2"]) == []
+
+
+def test_help_names_every_verb():
+    out = stn_bench("--help").stdout
+    assert all(verb in out for verb in ["plan", "run", "status", "report", "list", "schema"])
+
+
+def test_plan_lists_every_trial_and_json_is_the_same():
+    text = stn_bench("plan", QUICKSTART, "seeds=2", "--device", "cpu").stdout
+    rows = json.loads(
+        stn_bench("plan", QUICKSTART, "seeds=2", "--device", "cpu", "--json").stdout
+    )
+    assert "2 variants × 2 seeds = 4 trials on cpu" in text
+    assert len(rows) == 4
+    assert all(row["trial_id"] in text for row in rows)
+
+
+def test_status_of_an_empty_store(tmp_path):
+    out = stn_bench("status", QUICKSTART, "--results", tmp_path, "--json").stdout
+    expected = dict(trials=6, done=0, missing=6, failed=0, stale=0, running=0)
+    assert json.loads(out) == {"study": "quickstart", **expected}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list_shows_parameters_and_defaults():
+    out = stn_bench("list", "model").stdout
+    assert "cnn: " in out
+    assert "filters: " in out and "= [32, 64]" in out
+    assert stn_bench("list", "modle", check=2).stderr == (
+        "unknown role `modle` (did you mean `model`?)\n"
+    )
+
+
+def test_schema_is_a_json_schema_that_the_quickstart_fits():
+    jsonschema = pytest.importorskip("jsonschema")
+    from bench.study.document import read_document
+
+    schema = json.loads(stn_bench("schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    study = read_document(QUICKSTART).value
+    validator.validate(study)
+    study["base"]["model"]["transformer"]["transform"] = "afine"
+    assert not validator.is_valid(study)
+
+
+def test_a_mistake_is_one_message_without_traceback(tmp_path):
+    done = stn_bench("run", tmp_path / "none.yaml", check=2)
+    assert done.stderr == f"{tmp_path}/none.yaml: no such file\n"
+    done = stn_bench("run", QUICKSTART, "model.kernel_sizes=[25,5]", "--in-process",
+                     "--results", tmp_path, check=2)  # fmt: skip
+    assert done.stderr == (
+        "quickstart: variant `CNN`: model `cnn`: `kernel_sizes[1]` must be at most 1 for a feature "
+        "map of 2×2, got 5.\n"
+    )
+    assert ResultStore(tmp_path).trials().empty
+
+
+def test_data_that_is_not_there_is_one_message(tmp_path):
+    """No network is simulated by a proxy that nobody serves."""
+    study = tmp_path / "digits.yaml"
+    study.write_text(QUICKSTART.read_text().replace("name: quickstart", "name: digits"))
+    import os
+
+    environment = {k: v for k, v in os.environ.items() if k != "STN_BENCH_DATA"}
+    environment |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    done = stn_bench("run", study, "dataset.name=mnist", "--in-process", "--results", tmp_path,
+                     "--data-dir", tmp_path, check=2, env=environment)  # fmt: skip
+    assert done.stderr.count("\n") == 1
+    assert f"data set `mnist`: not in {tmp_path}/MNIST/raw and not to be downloaded" in done.stderr
+    assert "--data-dir" in done.stderr
+
+
+def test_report_by_name_needs_only_the_store(tmp_path):
+    done = stn_bench("report", "quickstart", "--results", tmp_path, check=2)
+    assert done.stderr == f"store {tmp_path}: has no study `quickstart`; it has none\n"
