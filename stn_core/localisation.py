@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .head import Bounds, Head
 from .transforms.transform import Transform
 
 
@@ -20,6 +20,7 @@ class FCN(nn.Module):
         units: The width of each layer.
 
     Example:
+        >>> import torch
         >>> FCN((1, 28, 28))(torch.zeros(4, 1, 28, 28)).shape
         torch.Size([4, 32])
     """
@@ -57,6 +58,7 @@ class CNN(nn.Module):
         channels: The width of each layer.
 
     Example:
+        >>> import torch
         >>> CNN((1, 28, 28))(torch.zeros(4, 1, 28, 28)).shape
         torch.Size([4, 20])
     """
@@ -95,65 +97,80 @@ class CNN(nn.Module):
 
 @final
 class LocalisationNetwork(nn.Module):
-    """A body and a linear head that gives `theta`, at the transform's identity to start with.
-
-    The weights of the head start at zero and the identity is added to what it gives, so weight
-    decay draws `theta` to the identity. Head and `theta` are at least float32, also under autocast.
+    """A body and a `Head` that gives `theta`, at the transform's identity to start with.
 
     Args:
-        body: Any module from images to features, `CNN`, `FCN` or your own; features of more than
-            one axis are flattened.
+        body: Any module from images to features: `CNN`, `FCN`, a timm model made with
+            `num_classes=0`, or your own; features of more than one axis are flattened.
         transform: The family that `theta` is for; it is read here and not kept.
-        num_features: How many features the body gives an image; `body.num_features` when None.
+        num_features: How many features the body gives an image; when None what the body says of
+            itself, in `num_features` (or timm's `head_hidden_size`).
+        poses: As for `Head`; several give `theta` of shape (batch, n, num_params), for `Glimpses`.
+        bounds: As for `Head`.
 
     Raises:
-        ValueError: If the number of features is not known, or the transform has no identity.
+        ValueError: If the number of features is not known, the transform has no identity, or the
+            poses or bounds do not fit.
 
     Example:
+        >>> import torch
         >>> from stn_core.transforms import Attention
         >>> LocalisationNetwork(FCN((1, 5, 7)), Attention())(torch.rand(1, 1, 5, 7)).tolist()
         [[1.0, 0.0, 0.0]]
     """
 
-    identity: Tensor
-
     def __init__(
-        self, body: nn.Module, transform: Transform, *, num_features: int | None = None
+        self,
+        body: nn.Module,
+        transform: Transform,
+        *,
+        num_features: int | None = None,
+        poses: Tensor | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         super().__init__()
-        if num_features is None:
-            num_features = getattr(body, "num_features", None)
-        if not isinstance(num_features, int):
-            raise ValueError(
-                "`num_features` must be given when the body has no such attribute, "
-                f"got a {type(body).__name__} without it."
-            )
-        identity = transform.identity
-        if identity is None:
-            raise ValueError(
-                f"`transform` must have an identity to start at, got {type(transform).__name__}."
-            )
         self.body = body
-        self.head = nn.Linear(num_features, len(identity))
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        identity = identity.to(self.head.weight)
-        self.register_buffer("identity", identity, persistent=False)
+        self.head = Head(count_features(body, num_features), transform, poses=poses, bounds=bounds)
 
     def forward(
         self, image: Float[Tensor, "batch channels *size"]
-    ) -> Float[Tensor, "batch num_params"]:
-        features = self.body(image).flatten(1)
-        if features.shape[1] != self.head.in_features:
-            raise ValueError(
-                f"`num_features` must be what the body gives an image, {features.shape[1]}, "
-                f"got {self.head.in_features}."
-            )
-        dtype = torch.promote_types(self.head.weight.dtype, torch.float32)
-        weight, bias = self.head.weight.to(dtype), self.head.bias.to(dtype)
-        # A sum of products, since autocast and TF32 round a matrix product; the head is small.
-        theta = (features.to(dtype).unsqueeze(1) * weight).sum(-1) + bias
-        return theta + self.identity.to(dtype)
+    ) -> Float[Tensor, "batch *n num_params"]:
+        return self.head(read_features(self.body, image, self.head.num_features))
+
+
+def count_features(body: nn.Module, num_features: int | None) -> int:
+    """The number of features that a body gives an image: the one given, or what the body says.
+
+    Raises:
+        ValueError: If neither is there.
+    """
+    # timm's `num_features` is the width before a convolutional head, which some models keep.
+    for name in ("head_hidden_size", "num_features"):
+        if num_features is None:
+            num_features = getattr(body, name, None)
+    if not isinstance(num_features, int):
+        raise ValueError(
+            "`num_features` must be given when the body has no such attribute, "
+            f"got a {type(body).__name__} without it."
+        )
+    return num_features
+
+
+def read_features(
+    body: nn.Module, image: Float[Tensor, "batch channels *size"], num_features: int
+) -> Float[Tensor, "batch num_features"]:
+    """The flattened features of an image.
+
+    Raises:
+        ValueError: If they are not as many as was said.
+    """
+    features = body(image).flatten(1)
+    if features.shape[1] != num_features:
+        raise ValueError(
+            f"`num_features` must be what the body gives an image, {features.shape[1]}, "
+            f"got {num_features}."
+        )
+    return features
 
 
 def _layers(dims: int) -> tuple[type[nn.Module], ...]:

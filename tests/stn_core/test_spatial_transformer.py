@@ -41,6 +41,24 @@ def test_warp_gives_output_and_theta_that_agree():
     assert torch.equal(read, output)
 
 
+def test_backend_is_who_computes():
+    image = images(2, 1, 13, 21, dtype=torch.float32)
+    transformer, reference = build(), build(backend="reference")
+    reference.load_state_dict(transformer.state_dict())
+    theta = transformer.localisation(image) + 0.1
+    output = reference.warp_by(theta, image)
+    torch.testing.assert_close(output, transformer.warp_by(theta, image), atol=1e-5, rtol=0)
+    assert not torch.equal(output, transformer.warp_by(theta, image))
+
+
+def test_series_warps_what_the_first_one_gave():
+    first, second = build(output_size=(6, 5)), build((1, 6, 5), output_size=(4, 4))
+    image = images(2, 1, 13, 21, dtype=torch.float32)
+    output = nn.Sequential(first, second)(image)
+    assert torch.equal(output, second(first(image)))
+    assert output.shape == (2, 1, 4, 4)
+
+
 def test_fits_in_a_sequential_and_learns():
     torch.manual_seed(0)
     model = nn.Sequential(build(body=CNN), nn.Flatten(), nn.Linear(13 * 21, 3))
@@ -94,12 +112,16 @@ def test_export_and_compiled_graph_are_eager():
 def test_repr_says_the_options():
     transformer = build(output_size=(6, 5))
     assert isinstance(transformer.sampler, Bilinear)
-    assert "output_size=(6, 5), padding='zeros', align_corners=False" in repr(transformer)
+    assert "output_size=(6, 5), padding='zeros', align_corners=False, backend='auto'" in repr(
+        transformer
+    )
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match=r"`padding` must be .* got 'edge'"):
         build(padding="edge")
+    with pytest.raises(ValueError, match=r"`backend` must be one of \('auto', .* got 'cuda'"):
+        build(backend="cuda")
     with pytest.raises(ValueError, match=r"`output_size` must be 2 positive lengths .* got \(6,\)"):
         build(output_size=(6,))
