@@ -48,11 +48,11 @@ class Kernel(Sampler):
         self.reach = math.ceil(radius)
         pixels = torch.arange(-self.reach, self.reach + 1.0, device="cpu")
         with torch.no_grad():
-            weights = self.weigh(pixels)
-        if weights.shape != pixels.shape:
+            shape, weights = function(pixels).shape, self.weigh(pixels)
+        if shape != pixels.shape:
             raise ValueError(
                 "`function` must give one weight per distance, "
-                f"got shape {tuple(weights.shape)} for {tuple(pixels.shape)}."
+                f"got shape {tuple(shape)} for {tuple(pixels.shape)}."
             )
         self.interpolates = torch.allclose(weights, (pixels == 0).to(weights.dtype), atol=1e-6)
 

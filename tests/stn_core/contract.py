@@ -14,7 +14,10 @@ def quadratic(distance):
     return torch.where(d < 0.5, 0.75 - d**2, (1.5 - d) ** 2 / 2)
 
 
-_SAMPLER_EXAMPLES = {samplers.Kernel: [samplers.Kernel(quadratic, 1.5)]}
+_SAMPLER_EXAMPLES = {
+    samplers.Antialiased: [samplers.Antialiased(max_shrink=2)],
+    samplers.Kernel: [samplers.Kernel(quadratic, 1.5)],
+}
 
 
 def _final(module, role):

@@ -1,5 +1,6 @@
 import math
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -7,19 +8,19 @@ from contract import FILL, PADDINGS, SAMPLERS, grids, images
 
 from stn_core import canonical_grid
 
+EVERY: dict[str, Any] = SAMPLERS
+INTERPOLATING = {name: sampler for name, sampler in EVERY.items() if sampler.interpolates}
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS.keys())
 every_padding = pytest.mark.parametrize("padding", [*PADDINGS, FILL])
 both_conventions = pytest.mark.parametrize("align_corners", [False, True])
 both_sizes = pytest.mark.parametrize("size", [(5, 7), (3, 5, 6)], ids=str)
 
 
-@every_sampler
+@pytest.mark.parametrize("sampler", INTERPOLATING.values(), ids=INTERPOLATING.keys())
 @every_padding
 @both_conventions
 @pytest.mark.parametrize("size", [(5, 7), (1, 9), (6, 1), (1, 1), (3, 5, 6), (1, 3, 1)], ids=str)
 def test_canonical_grid_gives_the_image(sampler, padding, align_corners, size):
-    if not sampler.interpolates:
-        pytest.skip("claims not to interpolate")
     image = images(2, 3, *size, dtype=torch.float32)
     grid = canonical_grid(size, align_corners=align_corners).expand(2, *size, len(size))
     output = sampler(image, grid, padding=padding, align_corners=align_corners)
@@ -27,8 +28,10 @@ def test_canonical_grid_gives_the_image(sampler, padding, align_corners, size):
 
 
 @every_sampler
-@every_padding
-@both_conventions
+@pytest.mark.parametrize(
+    ("padding", "align_corners"),
+    [("zeros", False), ("border", True), ("reflection", False), ("reflection", True), (FILL, True)],
+)
 @pytest.mark.parametrize("size", [(3, 5), (2, 3, 3)], ids=str)
 def test_gradient(sampler, padding, align_corners, size):
     image = images(2, 1, *size).requires_grad_()
@@ -182,10 +185,9 @@ def test_pickle_holds_no_grid(sampler):
 
 
 @every_sampler
-@both_sizes
 @pytest.mark.usefixtures("compiling")
-def test_export_and_compiled_graph_are_eager(sampler, size):
-    arguments = images(2, 3, *size), grids(2, size)
+def test_export_and_compiled_graph_are_eager(sampler):
+    arguments = images(2, 3, 5, 7), grids(2, (5, 7))
     options = {"padding": "reflection", "align_corners": False}
     expected = sampler(*arguments, **options)
     program = torch.export.export(sampler, arguments, options)

@@ -1,10 +1,13 @@
 """Samplers against SciPy, OpenCV and kornia, at the same pixel coordinates."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.ndimage
 import torch
 from contract import images
+from torch.nn.functional import grid_sample
 
 from stn_core import warp
 from stn_core.grid import from_pixels
@@ -27,6 +30,17 @@ def read(sampler, image, pixels, padding, align_corners):
     size = image.shape[2:]
     grid = from_pixels(torch.from_numpy(pixels), size, align_corners=align_corners)
     return sampler(image, grid.unsqueeze(0), padding=padding, align_corners=align_corners)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("sampler", "mode"), [(Nearest(), "nearest"), (Bilinear(), "bilinear")])
+def test_torch_gives_numbers_where_a_point_is_not_finite(sampler, mode, bad):
+    image, grid = images(1, 1, 5, 7), torch.full((1, 1, 1, 2), bad, dtype=torch.float64)
+    for padding in ("zeros", "border", "reflection"):
+        options = {"padding_mode": padding, "align_corners": False}
+        is_number = grid_sample(image, grid, mode=mode, **options).isfinite().item()
+        assert is_number is (padding != "zeros" or mode == "nearest")
+        assert sampler(image, grid, padding=padding, align_corners=False).isnan().all()
 
 
 @pytest.mark.parametrize("size", [(5, 7), (9, 1), (3, 5, 6)], ids=str)
