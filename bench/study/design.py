@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .document import KeyPath
+from .document import KeyPath, lay
 from .schema import StudyFile
 
 # A change sets a dotted key; the path says where in the file the value stands.
@@ -75,23 +75,8 @@ def apply(config: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, A
     """Lay changes on settings, in order: mappings merge, null, lists and plain values replace."""
     result = copy.deepcopy(dict(config))
     for key, value, _ in changes:
-        *parents, last = key.split(".")
-        node = result
-        for parent in parents:
-            if isinstance(node.get(parent), str):
-                node[parent] = {"name": node[parent]}
-            elif not isinstance(node.get(parent), dict):
-                node[parent] = {}
-            node = node[parent]
-        node[last] = merge(node.get(last), value)
+        lay(result, tuple(key.split(".")), value)
     return result
-
-
-def merge(below: Any, above: Any) -> Any:
-    """`above` laid on `below`."""
-    if isinstance(below, dict) and isinstance(above, dict):
-        return {**below, **{k: merge(below.get(k), v) for k, v in above.items()}}
-    return copy.deepcopy(above)
 
 
 def name(base: Mapping[str, Any], cell: Cell) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -20,6 +21,7 @@ FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z
 INFINITY = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 
 MAX_NODES = 100_000
+MAX_DEPTH = 100
 CORE = "tag:yaml.org,2002:"
 PLAIN_TAGS = {"null", "bool", "int", "float", "str", "seq", "map", "timestamp", "merge", "value"}
 
@@ -45,16 +47,42 @@ class Document:
         return f"{self.place(path)}: {dotted(path)}: {message}"
 
     def with_value(self, path: KeyPath, value: Any, place: str) -> "Document":
-        """A copy in which `path` holds `value`, set at `place` (a line, or the command line)."""
+        """A copy with `value` laid on `path`, set at `place` (a line, or the command line)."""
         tree = copy.deepcopy(self.value)
-        node: dict[Any, Any] = tree
-        for key in path[:-1]:
-            if not isinstance(node.get(key), dict):
-                node[key] = {}
-            node = node[key]
-        node[path[-1]] = value
-        places = {k: v for k, v in self.places.items() if k[: len(path)] != path}
-        return Document(self.file, tree, {**places, path: place})
+        lay(tree, path, value)
+        gone = {p for p, v in _inner(path, value) if not isinstance(v, dict)}
+        places = {
+            known: line
+            for known, line in self.places.items()
+            if not any(known[:n] in gone for n in range(len(known) + 1))
+        }
+        return Document(self.file, tree, {**places, **{p: place for p, _ in _inner(path, value)}})
+
+
+def lay(tree: dict[Any, Any], path: KeyPath, value: Any) -> None:
+    """Lay `value` on what stands at `path`; a component written as its name becomes a mapping."""
+    node = tree
+    for key in path[:-1]:
+        if not isinstance(node.get(key), dict):
+            node[key] = {"name": node[key]} if isinstance(node.get(key), str) else {}
+        node = node[key]
+    node[path[-1]] = merge(node.get(path[-1]), value)
+
+
+def merge(below: Any, above: Any) -> Any:
+    """`above` laid on `below`: mappings merge, null, lists and plain values replace."""
+    if isinstance(below, str) and isinstance(above, dict):
+        below = {"name": below}
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{k: merge(below.get(k), v) for k, v in above.items()}}
+    return copy.deepcopy(above)
+
+
+def _inner(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Any]]:
+    yield path, value
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _inner((*path, key), item)
 
 
 def read_document(file: FilePath) -> Document:
@@ -94,13 +122,15 @@ def parse_document(text: str, file: str) -> Document:
         raise StudyError(
             [f"{file}:{line}: is not YAML: character #x{error.character:04x}"]
         ) from None
+    except RecursionError:
+        raise StudyError([f"{file}:1: is nested too deeply to read"]) from None
     if len(nodes) != 1:
         raise StudyError([f"{file}:1: must hold one YAML document, holds {len(nodes)}"])
     if not isinstance(nodes[0], MappingNode):
         raise StudyError(
             [f"{file}:1: must be a mapping of keys to values, such as `name: my_study`"]
         )
-    builder = _Builder(file)
+    builder = _Builder(file, text)
     value = builder.build(nodes[0], ())
     if builder.problems:
         raise StudyError(builder.problems)
@@ -123,8 +153,8 @@ def parse_scalar(text: str) -> Any:
 
 
 class _Builder:
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, text: str) -> None:
+        self.file, self.text = file, text
         self.lines: dict[KeyPath, int] = {}
         self.problems: list[str] = []
         self.nodes = 0
@@ -136,12 +166,23 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES or node in self.above:
             raise StudyError([f"{self.file}:{line}: aliases make the file too large to read"])
+        if len(self.above) > MAX_DEPTH:
+            raise StudyError([f"{self.file}:{line}: is nested too deeply to read"])
         tag = str(node.ctag).removeprefix(CORE)
         if tag not in PLAIN_TAGS:
             self.note(line, path, f"tag `{tag}` is not allowed; a study is plain data")
             return None
         if isinstance(node, ScalarNode):
-            return parse_scalar(node.value) if node.style is None else node.value
+            # Of a plain scalar only the text tells whether `!!str` stands before it.
+            written = self.text[node.start_mark.index : node.end_mark.index]
+            if node.style is not None or (tag == "str" and "!" in written):
+                return node.value
+            try:
+                return parse_scalar(node.value)
+            except ValueError:
+                digits = len(node.value)
+                self.note(line, path, f"is a number of {digits} digits, too long to read")
+                return None
         self.above.append(node)
         try:
             if isinstance(node, SequenceNode):
