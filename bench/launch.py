@@ -63,7 +63,7 @@ def run(
         store.write_study(study.name, study.model_dump_json(indent=1))
         return
     yield Event("stage", text="start")
-    with _runner(study, in_process, address, known) as runner:
+    with _runner(study, in_process, address) as runner:
         known = known or runner.device()
         _close_interrupted(study, known, store, launch)
         jobs = account(study, known, store, launch.code_hash, rerun=rerun).jobs
@@ -75,13 +75,13 @@ def run(
     store.compact()
 
 
-def _runner(study: Study, in_process: bool, address: str | None, device: str | None) -> Runner:
+def _runner(study: Study, in_process: bool, address: str | None) -> Runner:
     if in_process:
         return InProcess()
     _secure_ray(local=address is None)
     from .runner.on_ray import OnRay
 
-    return OnRay(study.resources, address, device)
+    return OnRay(study.resources, address)
 
 
 def _secure_ray(local: bool) -> None:

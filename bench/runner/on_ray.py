@@ -6,6 +6,7 @@ decided here, and every attempt leaves a row.
 
 import logging
 import os
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from ..jobs import Event, Job, Launch, Outcome
 from ..results import ResultStore
 from ..study import Study
 from ..study.schema import Phase, Resources
-from . import fresh
+from . import fresh, reaper
 
 LOST_ATTEMPTS = 3
 
@@ -30,27 +31,35 @@ class OnRay:
     Args:
         resources: What each phase of a trial gets.
         address: `auto`, `HOST:PORT` or `ray://…`; None starts a local Ray that ends with the run.
-        device: `cpu` or `cuda`; None takes cuda where the cluster has a GPU.
     """
 
-    def __init__(self, resources: Resources, address: str | None, device: str | None) -> None:
-        self._resources, self._address, self._wanted = resources, address, device
+    def __init__(self, resources: Resources, address: str | None) -> None:
+        self._resources, self._address = resources, address
         self._actors: list[Any] = []
         self._timer: Any = None
+        self._reaper: subprocess.Popen | None = None
 
     def __enter__(self) -> "OnRay":
         options: dict[str, Any] = {"address": self._address}
         if self._address is None:
+            self._reaper = reaper.start()
             options = {"address": "local", "num_cpus": usable_cpus(), "include_dashboard": False}
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = "a local Ray" if self._address is None else f"Ray at {self._address}"
             raise InfrastructureError(f"cannot start on {where}: {error}") from error
+        self._name_children()
         return self
 
     def __exit__(self, *_: object) -> None:
         ray.shutdown()
+        if self._reaper is not None:
+            reaper.stop(self._reaper)
+
+    def _name_children(self) -> None:
+        if self._reaper is not None:
+            reaper.name_children(self._reaper)
 
     def device(self) -> str:
         return "cuda" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu"
@@ -59,6 +68,7 @@ class OnRay:
         for phase in ("accuracy", "timing"):
             _refuse_impossible(phase, _request(getattr(study.resources, phase), device))
         self._actors = self._start(study, device)
+        self._name_children()
         try:
             ray.get(self._actors[0].check.remote(study, device, launch))
         except RayTaskError as error:
