@@ -82,8 +82,8 @@ class Bicubic(Sampler):
     """Cubic convolution with a = -0.75, tricubic in 3-D (Keys, 1981, as torch and OpenCV have it).
 
     Smoother than bilinear, with continuous gradients, and it overshoots at edges: the output can
-    leave the range of the image. Outside, `padding` gives the pixels that the kernel covers. In 3-D
-    the 64 pixels of each point are held at once.
+    leave the range of the image. Another coefficient is a `Kernel`. Outside, `padding` gives the
+    pixels that the kernel covers. In 3-D the 64 pixels of each point are held at once.
 
     Example:
         >>> grid = torch.zeros(1, 1, 1, 2)

@@ -30,10 +30,10 @@ class Kernel(Sampler):
         ValueError: If `radius` or what `function` gives is not as required.
 
     Example:
-        >>> hat = Kernel(lambda distance: 1 - distance.abs(), radius=1.0)
+        >>> lanczos = Kernel(lambda d: torch.sinc(d) * torch.sinc(d / 3), radius=3.0)
         >>> image, grid = torch.tensor([[[[0.0, 1.0]]]]), torch.zeros(1, 1, 1, 2)
-        >>> hat(image, grid, padding="zeros", align_corners=True)
-        tensor([[[[0.5000]]]])
+        >>> lanczos(image, grid, padding="border", align_corners=True)
+        tensor([[[[0.4971]]]])
     """
 
     has_exact_gradient = True
@@ -58,7 +58,9 @@ class Kernel(Sampler):
 
     def weigh(self, distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The kernel within its radius, zero beyond."""
-        return torch.where(distance.abs() <= self.radius, self.function(distance), 0.0)
+        is_inside = distance.abs() <= self.radius
+        # The function may have no finite value, or no finite slope, beyond its radius.
+        return torch.where(is_inside, self.function(distance.where(is_inside, 0.0)), 0.0)
 
     def sample(
         self,

@@ -125,17 +125,16 @@ def test_longer_steps_than_max_shrink_still_gain():
     assert errors[0] < 0.5 * errors[1] < 0.25 * errors[2]
 
 
-def test_gradients_are_smooth_at_the_onset():
-    """Where a step grows beyond one pixel, output and gradient change without a jump."""
+def test_nothing_jumps_where_a_step_grows_beyond_a_pixel():
     image, centre = images(1, 1, 9, 9), grids(1, (1, 1), reach=0.3)
-    steps = torch.tensor([[[[-1.0, 0]], [[0, 0]], [[1, 0]]]], dtype=torch.float64).mT.mT * 2 / 9
-    results = []
+    steps = torch.tensor([[-1.0, 0], [0, 0], [1, 0]], dtype=torch.float64) * 2 / 9
+    outputs = []
     for stretch in (1 - 1e-9, 1 + 1e-9):
-        grid = (centre + stretch * steps.transpose(1, 2)).requires_grad_()
-        output = Antialiased()(image, grid, padding="zeros", align_corners=False)[..., 1]
-        results.append((output, torch.autograd.grad(output.sum(), grid)[0]))
-    torch.testing.assert_close(results[0][0], results[1][0])
-    assert results[1][1].isfinite().all()
+        grid = (centre + stretch * steps).requires_grad_()
+        output = Antialiased()(image, grid, padding="zeros", align_corners=False)
+        assert torch.autograd.grad(output.sum(), grid)[0].isfinite().all()
+        outputs.append(output)
+    torch.testing.assert_close(*outputs)
 
 
 @pytest.mark.usefixtures("unchecked")

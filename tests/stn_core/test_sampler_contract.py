@@ -29,10 +29,18 @@ def test_canonical_grid_gives_the_image(sampler, padding, align_corners, size):
 
 @every_sampler
 @pytest.mark.parametrize(
-    ("padding", "align_corners"),
-    [("zeros", False), ("border", True), ("reflection", False), ("reflection", True), (FILL, True)],
+    ("size", "padding", "align_corners"),
+    [
+        ((3, 5), "zeros", False),
+        ((3, 5), "border", True),
+        ((3, 5), "reflection", False),
+        ((3, 5), "reflection", True),
+        ((3, 5), FILL, True),
+        ((2, 3, 3), "zeros", True),
+        ((2, 3, 3), "reflection", False),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("size", [(3, 5), (2, 3, 3)], ids=str)
 def test_gradient(sampler, padding, align_corners, size):
     image = images(2, 1, *size).requires_grad_()
     grid = grids(2, (2, *[1] * (len(size) - 1))).requires_grad_(sampler.has_exact_gradient)

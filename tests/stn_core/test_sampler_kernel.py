@@ -66,6 +66,14 @@ def test_beyond_the_radius_it_is_zero():
     torch.testing.assert_close(wide, image.sum((2, 3), keepdim=True).expand_as(wide))
 
 
+def test_a_function_without_values_beyond_its_radius_has_gradients():
+    sampler = Kernel(lambda d: (1.5 - d.abs()).sqrt(), radius=1.499)
+    grid = grids(1, (4, 3)).requires_grad_()
+    output = sampler(images(1, 2, 5, 7), grid, padding="zeros", align_corners=False)
+    assert output.isfinite().all()
+    assert torch.autograd.grad(output.sum(), grid)[0].isfinite().all()
+
+
 def test_a_module_is_trained():
     """The parameters of eq. 3's kernel, Phi, get gradients."""
 
