@@ -56,7 +56,8 @@ class Sampler(nn.Module, ABC):
         """The output, of the image's dtype, computed at least in float32 whatever that is.
 
         A point with a coordinate that is not finite gives NaN in its output pixel and no gradient,
-        and touches nothing else. (torch gives a number for some of them.)
+        and touches nothing else; one that is not pointwise does without it for the pixels beside
+        it. (torch gives a number for some of them.)
 
         Args:
             image: The feature map, 2-D or 3-D.
