@@ -7,6 +7,7 @@ from typing import Any
 from .answer import METRIC, Findings
 
 WIDTH = 480
+LABEL = 40
 BLUE, ORANGE, GREY = "#1f6fb4", "#d8720c", "#8a8a8a"
 
 
@@ -26,10 +27,22 @@ def _svg(spec: Mapping[str, Any]) -> str:
     whole = {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "background": "white",
-        "config": {"font": "sans-serif", "axis": {"grid": True, "gridColor": "#eee"}},
+        "config": {
+            "font": "sans-serif",
+            "axis": {"grid": True, "gridColor": "#eee", "labelLimit": 0},
+        },
         **spec,
     }
     return vl_convert.vegalite_to_svg(json.dumps(whole))
+
+
+def _labels(findings: Findings) -> dict[str, str]:
+    """Names short enough for an axis, and still distinct (Vega would cut an emoji in two)."""
+    labels: dict[str, str] = {}
+    for name in (row.variant for row in findings.rows):
+        short = name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+        labels[name] = short if short not in labels.values() else f"{short} ({len(labels) + 1})"
+    return labels
 
 
 def _errors(findings: Findings) -> dict[str, Any] | None:
@@ -37,10 +50,16 @@ def _errors(findings: Findings) -> dict[str, Any] | None:
     rows = [row for row in findings.rows if row.error is not None]
     if not rows:
         return None
-    order = [row.variant for row in rows]
-    points = [{"variant": r.variant, "error": e} for r in rows for e in r.errors.values()]
+    labels = _labels(findings)
+    order = [labels[row.variant] for row in rows]
+    points = [{"variant": labels[r.variant], "error": e} for r in rows for e in r.errors.values()]
     means = [
-        {"variant": r.variant, "error": r.error.mean, "low": r.error.low, "high": r.error.high}
+        {
+            "variant": labels[r.variant],
+            "error": r.error.mean,
+            "low": r.error.low,
+            "high": r.error.high,
+        }
         for r in rows
         if r.error
     ]
@@ -78,9 +97,10 @@ def _errors(findings: Findings) -> dict[str, Any] | None:
 
 def _accuracy_speed(findings: Findings) -> dict[str, Any] | None:
     """Error against the time of a training step; down and to the left is better."""
+    labels = _labels(findings)
     values = [
         {
-            "variant": r.variant, "step": r.train_step_ms, "error": r.error.mean,
+            "variant": labels[r.variant], "step": r.train_step_ms, "error": r.error.mean,
             "low": r.error.low, "high": r.error.high,
         }
         for r in findings.rows
@@ -118,10 +138,14 @@ def _curves(findings: Findings) -> dict[str, Any] | None:
     if frame.empty:
         return None
     grouped = frame.groupby(["variant", "step"], sort=False)["value"].agg(["mean", "min", "max"])
-    values = grouped.reset_index().to_dict("records")
+    labels = _labels(findings)
+    values = [
+        {**row, "variant": labels[row["variant"]]}
+        for row in grouped.reset_index().to_dict("records")
+    ]
     x = {"field": "step", "type": "quantitative", "title": "training step"}
     y = {"field": "mean", "type": "quantitative", "title": "test error, % (band: all seeds)"}
-    order = [row.variant for row in findings.rows]
+    order = [labels[row.variant] for row in findings.rows]
     color = {"field": "variant", "type": "nominal", "sort": order, "title": None}
     return {
         "width": WIDTH,

@@ -27,7 +27,9 @@ BROKEN = {
         ["8: base.train.stesp: unknown key (did you mean `steps`?)",
          "8: base.train.steps: required key is missing"],
     ),
-    "wrong type": ("seeds: 2", "seeds: two", ['11: seeds: must be a whole number, got the text "two"']),
+    "wrong type": (
+        "seeds: 2", "seeds: two", ['11: seeds: must be a whole number, got the text "two"'],
+    ),
     "number in quotes": (
         "lr: 1e-3", 'lr: "1e-3"',
         ['8: base.train.lr: must be a number, got the text "1e-3"; take away the quotes'],
@@ -36,7 +38,9 @@ BROKEN = {
         "[1e-3, 1e-2]", "['1e-3', 1e-2]",
         ['10: vary.train.lr[0]: must be a number, got the text "1e-3"; take away the quotes'],
     ),
-    "duplicate key": ("seeds: 2", "seeds: 2\nseeds: 3", ["12: seeds: stands twice (first on line 11)"]),
+    "duplicate key": (
+        "seeds: 2", "seeds: 2\nseeds: 3", ["12: seeds: stands twice (first on line 11)"],
+    ),
     "empty axis": ("[1e-3, 1e-2]", "[]", ["10: vary.train.lr: must not be empty"]),
     "axis is no list": ("[1e-3, 1e-2]", "1e-3", ["10: vary.train.lr: must be a list, got 0.001"]),
     "unknown transform": (
@@ -79,7 +83,9 @@ BROKEN = {
         ["4: task: unknown task `clasify` (did you mean `classify`?)"],
     ),
     "missing key": ("question: Does it help?\n", "", ["1: question: required key is missing"]),
-    "schema of another version": ("schema: 1", "schema: 2", ["1: schema: must be one of `1`, got 2"]),
+    "schema of another version": (
+        "schema: 1", "schema: 2", ["1: schema: must be one of `1`, got 2"],
+    ),
     "axis outside of base": (
         "train.lr: [", "trian.lr: [",
         ["10: vary.trian.lr: must begin with a key of `base` (did you mean `train`?)"],
@@ -108,7 +114,8 @@ BROKEN = {
     ),
     "own file that is not there": (
         "transform: affine", "transform: my_warp.py:Shear",
-        ["7: base.model.transformer.transform: `my_warp.py:Shear`: there is no file {folder}/my_warp.py"],
+        ["7: base.model.transformer.transform: `my_warp.py:Shear`: "
+         "there is no file {folder}/my_warp.py"],
     ),
     "a list": (GOOD, "- 1\n", ["1: must be a mapping of keys to values, such as `name: my_study`"]),
     "empty": (GOOD, "", ["1: must hold one YAML document, holds 0"]),
