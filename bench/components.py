@@ -58,13 +58,17 @@ BOUNDS = {name: getattr(annotated_types, name) for name in ("Ge", "Gt", "Le", "L
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a component; `role` is set where its value is a component."""
+    """One parameter of a component; `role` is set where its value is a component.
+
+    The default of a `computed` one is not known without running the code: it is left to the class.
+    """
 
     type: Any
     required: bool
     default: Any = None
     role: str | None = None
     text: str = ""
+    computed: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,11 @@ def source_file(target: str, folder: Path) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None:
-        raise BenchError(f"`{target}`: no module `{top}` is installed")
+        raise BenchError(f"`{target}`: no module `{top or module}` is installed")
     places = [Path(p) for p in spec.submodule_search_locations or ()]
     if not rest and spec.origin and not places:
+        if not spec.origin.endswith(".py"):
+            raise BenchError(f"`{target}`: the module `{module}` is not written in Python")
         return Path(spec.origin)
     for place in places:
         stem = place.joinpath(*rest)
@@ -143,7 +149,11 @@ def _read(role: str, target: str, file: Path) -> Component:
     try:
         module = _parsed(file, file.stat().st_mtime_ns)
     except SyntaxError as error:
+        if error.lineno is None:  # a null byte
+            raise BenchError(f"`{target}`: {file} is not Python in UTF-8") from None
         raise BenchError(f"`{target}`: {file}:{error.lineno}: {error.msg}") from None
+    except ValueError:
+        raise BenchError(f"`{target}`: {file} is not Python in UTF-8") from None
     attribute = target.partition(":")[2]
     classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
     if attribute not in classes:
@@ -157,7 +167,10 @@ def _read(role: str, target: str, file: Path) -> Component:
         if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
             names = item.targets if isinstance(item, ast.Assign) else [item.target]
             if any(isinstance(n, ast.Name) and n.id == "version" for n in names):
-                version = ast.literal_eval(item.value)
+                version = _literal(item.value)
+                if not isinstance(version, int):
+                    where = f"{file}:{item.lineno}"
+                    raise BenchError(f"`{target}`: {where}: `version` must be a plain whole number")
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             parameters = _parameters(item.args, SUPPLIED[role])
     summary = (ast.get_docstring(node) or "").partition("\n")[0]
@@ -177,13 +190,21 @@ def _parameters(args: ast.arguments, supplied: frozenset[str]) -> dict[str, Para
 def _parameter(arg: ast.arg, default: ast.expr | None) -> Parameter:
     text = ast.unparse(arg.annotation) if arg.annotation else "Any"
     role = next((r for r in ROLES if r.capitalize() in text.replace("|", " ").split()), None)
-    value = None
-    if default is not None:
-        try:
-            value = ast.literal_eval(default)
-        except ValueError:
-            return Parameter(Any, False, None, role, text)
+    value = None if default is None else _literal(default)
+    if value is _COMPUTED:
+        return Parameter(_type(arg.annotation), False, None, role, text, computed=True)
     return Parameter(_type(arg.annotation), default is None, value, role, text)
+
+
+_COMPUTED = object()
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value that a node writes out; `_COMPUTED` where only running it would tell."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return _COMPUTED
 
 
 def _type(node: ast.expr | None) -> Any:
@@ -198,9 +219,11 @@ def _type(node: ast.expr | None) -> Any:
         case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in CONTAINERS:
             items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             if name == "Literal":
-                return Literal[tuple(ast.literal_eval(i) for i in items)]
+                values = tuple(_literal(i) for i in items)
+                return Any if _COMPUTED in values else Literal[values]
             if name == "Annotated":
-                return Annotated[(_type(items[0]), *map(_bound, items[1:]))]
+                kind = _type(items[0])
+                return Any if kind is Any else Annotated[(kind, *map(_bound, items[1:]))]
             return CONTAINERS[name][tuple(_type(i) for i in items)]
         case ast.Constant(value=value) if value is Ellipsis:
             return ...
@@ -211,6 +234,7 @@ def _type(node: ast.expr | None) -> Any:
 def _bound(node: ast.expr) -> Any:
     match node:
         case ast.Call(func=ast.Name(id=name), args=[value]) if name in BOUNDS:
-            return BOUNDS[name](ast.literal_eval(value))
+            bound = _literal(value)
+            return None if bound is _COMPUTED else BOUNDS[name](bound)
         case _:
             return None

@@ -16,7 +16,7 @@ Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
 class Strict(BaseModel):
     """Unknown keys are refused, and text is never taken for a number."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Phase(Strict):
@@ -143,6 +143,8 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"must be one of {', '.join(f'`{c}`' for c in choices)}, got {show(given)}" + (
             near if "did you mean" in (near := suggest(given, choices)) else ""
         )
+    if kind == "finite_number":
+        return f"must be finite, got {show(given)}"
     if kind in ("too_short", "string_too_short"):
         return "must not be empty"
     if kind == "string_pattern_mismatch":

@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, create_model
+from pydantic import ConfigDict, Field, create_model
 
-from ..components import describe, suggest
+from ..components import Parameter, describe, suggest
 from ..errors import BenchError
 from .document import KeyPath
 from .schema import MISSING, Train, Transformer, check, show
 
 Problem = tuple[KeyPath, str]
+
+COMPONENT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 TRANSFORMER_ROLES = {"transform": None, "sampler": "bilinear", "localisation": "cnn"}
 
@@ -90,20 +92,25 @@ def component(
     problems += [
         ((*path, k), f"unknown key of {role} `{name}`{suggest(k, known)}") for k in unknown
     ]
-    plain: dict[str, Any] = {}
+    plain: dict[str, Parameter] = {}
     for key, parameter in found.parameters.items():
         if parameter.role and given.get(key) is not None:
             result[key], more = component(parameter.role, given[key], (*path, key), folder)
             problems += more
         else:
-            plain[key] = (parameter.type, ... if parameter.required else parameter.default)
-    fields = create_model(
-        name, __config__=ConfigDict(extra="forbid", strict=True, protected_namespaces=()), **plain
-    )
+            plain[key] = parameter
+    # As aliases parameters may have any name, `copy` and `_x` too, which pydantic's fields may not.
+    kinds: dict[str, Any] = {
+        f"field{i}": (p.type, Field(... if p.required else p.default, alias=key))
+        for i, (key, p) in enumerate(plain.items())
+    }
+    fields = create_model(name, __config__=COMPONENT, **kinds)
     checked, more = check(fields, {k: given[k] for k in plain if k in given}, path)
     problems += more
     if checked is not None:
-        result |= checked.model_dump(mode="json")
+        values = checked.model_dump(mode="json", by_alias=True, warnings=False)
+        unknown = {k for k, p in plain.items() if p.computed and k not in given}
+        result |= {k: v for k, v in values.items() if k not in unknown}
     return result, problems
 
 

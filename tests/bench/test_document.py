@@ -124,7 +124,7 @@ def test_with_value_goes_into_a_component_that_is_written_as_its_name():
         ("a: 1\n? [b]\n: 2\n", "study.yaml:2: the study: a key must be plain text"),
         ("a: {{b: 1}: 2}\n", "study.yaml:1: a: a key must be plain text"),
         ("a: *x\n", "study.yaml:1: is not YAML: found undefined alias 'x'"),
-        ("a: 1\nb: !!set {x}\n", "study.yaml:2: b: tag `set` is not allowed; a study is plain data"),
+        ("a: 1\nb: !!set {x}", "study.yaml:2: b: tag `set` is not allowed; a study is plain data"),
         ("a: !own 1\n", "study.yaml:1: a: tag `!own` is not allowed; a study is plain data"),
         ("a:\n  b: 1\n  b: 2\n", "study.yaml:3: a.b: stands twice (first on line 2)"),
         ("a:\n  - " + "[" * 150 + "]" * 150, "study.yaml:2: is nested too deeply to read"),
