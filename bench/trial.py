@@ -1,6 +1,7 @@
 """Run one attempt at one phase of one trial, and leave its row in the store whatever happens."""
 
 import datetime
+import json
 import os
 import random
 import time
@@ -8,13 +9,14 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from .build import build
+from .build import build, dataset, model
 from .environment import cpu_name
 from .errors import BenchError
 from .jobs import Job, Launch, Outcome, one_line
@@ -72,6 +74,20 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
         )
         store.write(attempt)
     return Outcome(job, failure, kind, seconds)
+
+
+def load_model(results: str | Path, trial_id: str, folder: Path) -> torch.nn.Module:
+    """The trained model of a trial; see `bench.load_model`."""
+    store = ResultStore(results)
+    rows = store.read(["trial_id", "settings"]).table.to_pylist()
+    found = next((row["settings"] for row in rows if row["trial_id"] == trial_id), None)
+    if found is None:
+        raise BenchError(f"store {store.location}: has no trial {trial_id}")
+    settings = json.loads(found)
+    data = dataset(settings, None, folder)
+    net = model(settings, data.in_shape, data.num_classes, folder)
+    net.load_state_dict(load(store.read_checkpoint(trial_id)))
+    return net.eval()
 
 
 def device_name(device: str) -> str:

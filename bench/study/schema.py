@@ -93,7 +93,7 @@ class StudyFile(Strict):
     variants: list[NamedVariant] = []
     exclude: list[Assignments] = []
     baseline: Assignments | None = None
-    seeds: Positive = 3
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
     resources: Resources = Resources()
     profiles: dict[str, Assignments] = {}
     published: list[Published] = []
@@ -109,9 +109,20 @@ def check(
     try:
         return model.model_validate_json(json.dumps(value), strict=True), []
     except ValidationError as error:
-        return None, [
-            ((*path, *_location(e["loc"], value)), _explain(e, model)) for e in error.errors()
-        ]
+        found: dict[KeyPath, list[str]] = {}
+        for e in error.errors():
+            found.setdefault((*path, *_location(e["loc"], value)), []).append(_explain(e, model))
+        return None, [(where, _one_of(messages)) for where, messages in found.items()]
+
+
+def _one_of(messages: list[str]) -> str:
+    """`must be text, got 5` and `must be a mapping, got 5`, of a union, as one message."""
+    kinds = [message.partition(", got ")[0].removeprefix("must be ") for message in messages]
+    return (
+        f"must be {' or '.join(kinds)}, got {messages[0].partition(', got ')[2]}"
+        if (len(messages) > 1)
+        else messages[0]
+    )
 
 
 def _location(location: tuple[str | int, ...], value: Any) -> KeyPath:
@@ -135,7 +146,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         names = [field.alias or name for name, field in owner.model_fields.items()]
         return f"unknown key{suggest(error['loc'][-1], names)}"
     if kind == "missing":
-        return MISSING
+        return "has too few entries" if isinstance(error["loc"][-1], int) else MISSING
     if kind == "literal_error":
         choices = [
             c.strip().strip("'") for c in context["expected"].replace(" or ", ", ").split(",")
@@ -145,8 +156,12 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         )
     if kind == "finite_number":
         return f"must be finite, got {show(given)}"
-    if kind in ("too_short", "string_too_short"):
+    if kind in ("too_short", "string_too_short") and context["min_length"] == 1:
         return "must not be empty"
+    for length, words in LENGTH_WORDS.items():
+        if length in context:
+            what = "characters" if kind.startswith("string") else "entries"
+            return f"must have at {words} {context[length]} {what}, got {show(given)}"
     if kind == "string_pattern_mismatch":
         return f"must be letters, digits, `_` and `-`, got {show(given)}"
     for bound, words in BOUND_WORDS.items():
@@ -160,6 +175,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
 
 MISSING = "required key is missing"
 BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+LENGTH_WORDS = {"min_length": "least", "max_length": "most"}
 TYPE_WORDS = {
     "int": "a whole number",
     "float": "a number",

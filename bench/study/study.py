@@ -86,7 +86,7 @@ class Study(BaseModel):
 
     def own_files(self) -> tuple[Path, ...]:
         """The user's own code files that the study names."""
-        names: set[str] = set()
+        names = {self.task} if is_own(self.task) else set[str]()
 
         def collect(value: object) -> None:
             if isinstance(value, dict):

@@ -110,9 +110,7 @@ def test_more_seeds_run_only_what_is_new(undisturbed, tmp_path):
 
 def test_a_trial_that_fails_is_a_row_and_the_others_run(tmp_path):
     words = ["train.steps=5", "seeds=1", "train.optimizer=sgd", "train.lr=1e30"]
-    done = stn_bench(
-        "run", QUICKSTART, *words, "--results", tmp_path, "--in-process", check=1
-    )
+    done = stn_bench("run", QUICKSTART, *words, "--results", tmp_path, "--in-process", check=1)
     assert "FAILED: Diverged: the loss was nan" in done.stdout
     trials = ResultStore(tmp_path).trials()
     assert set(trials.status) == {"failed"}
@@ -139,3 +137,32 @@ def test_interrupt_ends_with_130_and_keeps_what_finished(tmp_path):
     assert driver.returncode == 130, out
     assert "interrupted: what finished is in the store" in out
     assert len(store.trials()) >= 1
+
+
+def test_a_trained_model_is_loaded_and_errs_as_its_row_says(undisturbed):
+    import torch
+
+    import bench
+    from bench.datasets.digits import Digits
+    from bench.datasets.distortion import Affine
+    from bench.datasets.images import ResidentImages
+    from bench.errors import BenchError
+    from bench.training import test_error as error_of
+
+    trial = undisturbed.trials().query("variant == 'ST-CNN' and seed == 1").iloc[0]
+    model = bench.load_model(undisturbed.location, trial.trial_id)
+    distortion = Affine(rotation=90, scale=(0.7, 1.2), translation=4)
+    data = ResidentImages(Digits(None).load(), distortion, torch.device("cpu"), seed=0)
+    assert error_of(model, data) == trial.test_error
+    with pytest.raises(BenchError, match="has no trial 0123"):
+        bench.load_model(undisturbed.location, "0123")
+
+
+def test_mnist_runs_from_its_official_files(tmp_path):
+    if "STN_BENCH_DATA" not in os.environ:
+        pytest.skip("STN_BENCH_DATA names no folder with MNIST/raw")
+    words = ["dataset.name=mnist", "train.steps=3", "seeds=1", "--only", "ST-CNN"]
+    stn_bench("run", QUICKSTART, *words, "--in-process", "--results", tmp_path)
+    (trial,) = ResultStore(tmp_path).trials().to_dict("records")
+    assert trial["status"] == "done"
+    assert 0 < trial["test_error"] < 100
