@@ -78,8 +78,8 @@ class Shear:
     assert types == {
         "a": Any, "b": int, "c": float | None, "d": Annotated[int, Ge(1), Lt(9)],
         "e": tuple[Annotated[float, Gt(0), Le(1)], ...], "f": Literal["x", 2],
-        "g": Annotated[list[int], MinLen(1)], "h": Any | None, "i": Any | None, "j": Annotated[int, None],
-        "k": Annotated[int, None], "l": Any, "m": Any,
+        "g": Annotated[list[int], MinLen(1)], "h": Any | None, "i": Any | None,
+        "j": Annotated[int, None], "k": Annotated[int, None], "l": Any, "m": Any,
     }  # fmt: skip
     parameters = component.parameters
     assert [key for key, p in parameters.items() if p.required] == ["a", "b"]
@@ -123,7 +123,10 @@ def test_a_file_that_has_changed_is_read_again(tmp_path):
     ("source", "message"),
     [
         ("x = 1\n\nclass Shear(:\n", "`my_warp.py:Shear`: {file}:3: invalid syntax"),
-        ("class Sheer: ...\n", "`my_warp.py:Shear`: {file} has no class `Shear` (did you mean `Sheer`?)"),
+        (
+            "class Sheer: ...\n",
+            "`my_warp.py:Shear`: {file} has no class `Shear` (did you mean `Sheer`?)",
+        ),
         ("def f(): ...\n", "`my_warp.py:Shear`: {file} has no class `Shear`"),
         (b"# caf\xe9\nclass Shear: ...\n", "`my_warp.py:Shear`: {file} is not Python in UTF-8"),
         (b"\x00", "`my_warp.py:Shear`: {file} is not Python in UTF-8"),
