@@ -1,6 +1,11 @@
 """Spatial transformer networks (Jaderberg et al., 2015): objects in, tensors out."""
 
-from . import localisation as localisation, samplers as samplers, transforms as transforms
+from . import (
+    diagnostics as diagnostics,
+    localisation as localisation,
+    samplers as samplers,
+    transforms as transforms,
+)
 from ._parameter_groups import parameter_groups as parameter_groups
 from ._warp import warp as warp
 from .glimpses import Glimpses as Glimpses
@@ -14,3 +19,4 @@ from .poses import tile_poses as tile_poses
 from .projection import Projection as Projection
 from .recurrent import RecurrentLocalisationNetwork as RecurrentLocalisationNetwork
 from .spatial_transformer import SpatialTransformer as SpatialTransformer, Warp as Warp
+from .thetas import AppendTheta as AppendTheta, WithTheta as WithTheta
