@@ -50,12 +50,10 @@ def size_of(transform):
 
 def thetas(transform, batch, *, scale=0.1, dtype=torch.float64, seed=0):
     """Random parameters around the identity, or around zero where there is none."""
-    # A dense field has as many as it likes: here other sides than the points of `size_of`.
-    shape = (
-        [transform.num_params]
-        if transform.num_params
-        else [transform.dims, 4, 6, 5][: transform.dims + 1]
-    )
+    # A dense field is as large as it likes; here no point of `size_of` lies at one of its pixels,
+    # where its derivative jumps.
+    field = (transform.dims, 2, 4) if transform.dims == 2 else (transform.dims, 2, 2, 4)
+    shape = field if transform.num_params is None else (transform.num_params,)
     noise = torch.randn(batch, *shape, dtype=dtype, generator=seeded(seed))
     start = 0 if transform.identity is None else transform.identity.to(dtype)
     return start + scale * noise
