@@ -18,8 +18,8 @@ def run(study: "Study", results: str | Path = "results", **options: Any) -> "Res
         results: Folder or URI of the store.
         **options: `data_dir`, `device`, `address`, `in_process` and `rerun` of `bench.launch.run`.
     """
-    from .launch import run as events
-    from .results import ResultStore
+    from bench.launch import run as events
+    from bench.results import ResultStore
 
     for _ in events(study, results, **options):
         pass
@@ -37,6 +37,6 @@ def load_model(results: str | Path, trial_id: str, folder: Path = Path()) -> "nn
     Raises:
         BenchError: The store has no such trial, or no weights of it.
     """
-    from .trial import load_model
+    from bench import trial
 
-    return load_model(results, trial_id, folder)
+    return trial.load_model(results, trial_id, folder)

@@ -66,13 +66,13 @@ def spatial_transformer(
     """A spatial transformer for feature maps of `shape`, `(channels, height, width)`."""
     transform = build("transform", spatial["transform"], folder)
     body = build("localisation", spatial["localisation"], folder, in_shape=shape)
-    size = spatial["output_size"]
+    size, padding = spatial["output_size"], spatial["padding"]
     return SpatialTransformer(
         LocalisationNetwork(body, transform),
         transform,
         build("sampler", spatial["sampler"], folder),
         output_size=None if size is None else tuple(size),
-        padding=spatial["padding"],
+        padding=tuple(padding) if isinstance(padding, list) else padding,
         align_corners=spatial["align_corners"],
     )
 

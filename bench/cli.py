@@ -120,8 +120,7 @@ def run(
         in_process=in_process,
         rerun=rerun,
     )
-    jobs = sum(len(t.phases) for t in loaded.trials("cpu"))
-    tally = follow(events, console, jobs)
+    tally = follow(events, console)
     from .report import write_report
 
     reporting = time.perf_counter()

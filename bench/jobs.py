@@ -94,17 +94,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Event:
-    """What a run reports while it works: a `stage` begins, or a job has `started` or `ended`.
+    """What a run reports: jobs are `planned`, one `started` or `ended`, a `stage` begins.
 
     Attributes:
         kind: What happened.
         text: Name of the stage.
+        count: How many jobs are planned.
         job: The job, where it is one that started or ended.
         outcome: How it ended.
     """
 
-    kind: Literal["stage", "started", "ended"]
+    kind: Literal["planned", "started", "ended", "stage"]
     text: str = ""
+    count: int = 0
     job: Job | None = None
     outcome: Outcome | None = None
 

@@ -67,6 +67,7 @@ def run(
         known = known or runner.device()
         _close_interrupted(study, known, store, launch)
         jobs = account(study, known, store, launch.code_hash, rerun=rerun).jobs
+        yield Event("planned", count=len(jobs))
         yield Event("stage", text="check")
         runner.check(study, known, launch)
         store.write_study(study.name, study.model_dump_json(indent=1))

@@ -22,6 +22,7 @@ STAGES = {
 class Tally:
     """Counts of jobs, and where the time went, stage by stage, in seconds."""
 
+    planned: int | None = None
     done: int = 0
     failed: int = 0
     running: int = 0
@@ -29,7 +30,7 @@ class Tally:
     begun: float | None = None
 
 
-def follow(events: Iterable[Event], console: Console, jobs: int) -> Tally:
+def follow(events: Iterable[Event], console: Console) -> Tally:
     """Show events as they come; gives the tally when they end."""
     tally, stage, since = Tally(), "", time.perf_counter()
 
@@ -50,19 +51,22 @@ def follow(events: Iterable[Event], console: Console, jobs: int) -> Tally:
         disable=not console.is_terminal,
         transient=True,
     ) as bar:
-        task = bar.add_task("starting", total=jobs or None, note="")
+        task = bar.add_task("starting", total=None, note="")
         for event in events:
             if event.kind == "stage":
                 if event.text in STAGES:
                     enter(event.text)
                 console.print(STAGES.get(event.text, event.text), markup=False)
+            elif event.kind == "planned":
+                tally.planned = event.count
             elif event.job is not None:
                 _count(tally, event, console)
             bar.update(
                 task,
                 description=STAGES.get(stage, stage),
+                total=tally.planned,
                 completed=tally.done + tally.failed,
-                note=f"{tally.running} running, {tally.failed} failed{_eta(tally, jobs)}",
+                note=f"{tally.running} running, {tally.failed} failed{_eta(tally)}",
             )
     enter("")
     return tally
@@ -88,9 +92,9 @@ def label(job: Job) -> str:
     return f"{job.trial.variant}, seed {job.trial.seed}, {job.phase}"
 
 
-def _eta(tally: Tally, jobs: int) -> str:
+def _eta(tally: Tally) -> str:
     ended = tally.done + tally.failed
-    if not ended or tally.begun is None or not jobs:
+    if not ended or tally.begun is None or not tally.planned:
         return ""
-    left = (time.perf_counter() - tally.begun) / ended * (jobs - ended)
+    left = (time.perf_counter() - tally.begun) / ended * (tally.planned - ended)
     return f", about {left:.0f} s left"

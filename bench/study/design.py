@@ -81,23 +81,26 @@ def apply(config: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, A
 
 def name(base: Mapping[str, Any], cell: Cell) -> str:
     """A name made of what differs from `base`; a written name has only the point added."""
-    point = _differences(base, cell.point)
     if cell.name is not None:
-        return ", ".join([cell.name, *_words(point)])
-    changes = _differences(base, cell.changes)
-    return (
-        ", ".join(_words({**changes, **{k: v for k, v in point.items() if k not in changes}}))
-        or "base"
-    )
+        return ", ".join([cell.name, *_words(_differences(base, cell.point, cell.point))])
+    changed = _differences(base, cell.changes + cell.point, cell.all_changes)
+    return ", ".join(_words(changed)) or "base"
 
 
-def _differences(base: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, Any]:
-    """The plain values that changes set otherwise than `base` has them, by dotted key."""
+def _differences(
+    base: Mapping[str, Any], named: tuple[Change, ...], applied: tuple[Change, ...]
+) -> dict[str, Any]:
+    """By dotted key what `named` changes set, as it is after all that is `applied`.
+
+    What a later change put back to what `base` has is no difference.
+    """
+    config = apply(base, applied)
     found: dict[str, Any] = {}
-    for key, value, _ in changes:
-        for leaf, plain in _leaves(key, value):
-            if _at(base, leaf) != plain:
-                found[leaf] = plain
+    for key, value, _ in named:
+        for leaf, _ in _leaves(key, value):
+            after = _at(config, leaf)
+            if after is not _ABSENT and after != _at(base, leaf):
+                found |= dict(_leaves(leaf, after))
     return found
 
 

@@ -66,7 +66,7 @@ class Transformer(Strict):
 
     placement: Annotated[str, Field(min_length=1)] = "input"
     output_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
-    padding: Literal["zeros", "border", "reflection"] = "zeros"
+    padding: Literal["zeros", "border", "reflection"] | float | list[float] = "zeros"
     align_corners: bool = False
 
 

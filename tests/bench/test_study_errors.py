@@ -56,6 +56,11 @@ BROKEN = {
         "{transform: affine}", "{transform: affine, output_size: [0, 28]}",
         ["7: base.model.transformer.output_size[0]: must be at least 1, got 0"],
     ),
+    "unknown padding": (
+        "{transform: affine}", "{transform: affine, padding: zeroes}",
+        ['7: base.model.transformer.padding: must be one of `zeros`, `border`, `reflection`, '
+         'got the text "zeroes" (did you mean `zeros`?)'],
+    ),
     "out of range": (
         "rotation: 90", "rotation: 270",
         ["6: base.dataset.distortion.rotation: must be at most 180, got 270"],
