@@ -58,8 +58,8 @@ BROKEN = {
     ),
     "unknown padding": (
         "{transform: affine}", "{transform: affine, padding: zeroes}",
-        ['7: base.model.transformer.padding: must be one of `zeros`, `border`, `reflection`, '
-         'got the text "zeroes" (did you mean `zeros`?)'],
+        ["7: base.model.transformer.padding: must be one of `zeros`, `border`, `reflection` or "
+         'a number or a list, got the text "zeroes" (did you mean `zeros`?)'],
     ),
     "out of range": (
         "rotation: 90", "rotation: 270",
