@@ -46,6 +46,29 @@ def test_placed_before_a_named_layer_sees_what_the_layer_saw(before, shape):
     assert bias.grad is not None
 
 
+@pytest.mark.parametrize("before", ["conv1", "layer2", "layer3.0.conv1"])
+def test_placed_in_a_timm_model(before):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    model = timm.create_model("resnet10t", pretrained=False, num_classes=3, in_chans=1).eval()
+    shapes, image = [], images(2, 1, 32, 48, dtype=torch.float32)
+    layer = model.get_submodule(before)
+    hook = layer.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape[1:]))
+    expected = model(image)
+    hook.remove()
+    place(model, transformer(*shapes[0]), before=before)
+    torch.testing.assert_close(model(image), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("compiling")
+def test_export_and_compiled_graph_are_eager():
+    model, image = Model(), images(2, 1, 9, 13, dtype=torch.float32)
+    place(model, transformer(4, 7, 11), before="block.1")
+    program = torch.export.export(model, (image,))
+    torch.testing.assert_close(program.module()(image), model(image))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(image), model(image))
+
+
 def test_state_dict_names():
     names = set(place(Model(), transformer(4, 7, 11), before="block.1").state_dict())
     assert {"conv1.weight", "block.1.layer.weight", "heads.0.bias"} < names
