@@ -14,7 +14,7 @@ from stn_core import (
     warp,
 )
 from stn_core.localisation import FCN
-from stn_core.transforms import Attention
+from stn_core.transforms import Attention, ConstrainedAffine
 
 TILES = tile_poses(Attention(), (2, 2))
 
@@ -52,6 +52,21 @@ def test_recurrent_glimpses_are_crops_in_the_batch():
     transformer = SpatialTransformer(network, Attention(), output_size=(4, 5))
     output, theta = Glimpses(transformer, join="batch").warp(torch.rand(2, 2, 8, 12))
     assert (output.shape, theta.shape) == ((6, 2, 4, 5), (2, 3, 3))
+
+
+def test_cub_crops_of_a_fixed_scale_start_as_tiles():
+    half = ConstrainedAffine(((0.5, 0.0, None), (0.0, 0.5, None)))
+    poses = tile_poses(half, (2, 2))
+    network = LocalisationNetwork(FCN((2, 8, 12)), half, poses=poses)
+    crops = Glimpses(SpatialTransformer(network, half, output_size=(4, 6)))
+    image = images(3, 2, 8, 12, dtype=torch.float32)
+    torch.testing.assert_close(crops(image), build(output_size=(4, 6))(image), atol=1e-6, rtol=0)
+
+
+def test_vmap_is_eager():
+    module, image = build(), images(3, 2, 8, 12, dtype=torch.float32)
+    output = torch.func.vmap(lambda one: module(one[None])[0])(image)
+    torch.testing.assert_close(output, module(image))
 
 
 def test_empty_batch():

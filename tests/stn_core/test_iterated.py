@@ -102,6 +102,12 @@ def test_another_output_size_one_iteration_and_empty_batch():
     assert once.warp(image).theta.shape == (2, 2, 3)
 
 
+def test_vmap_is_eager():
+    module, image = build(Bend()), images(3, 1, 9, 13, dtype=torch.float32)
+    output = torch.func.vmap(lambda one: module(one[None])[0])(image)
+    torch.testing.assert_close(output, module(image))
+
+
 def test_learns_and_keeps_no_second_copy_of_anything():
     module = build(Bend())
     module(images(2, 1, 9, 13, dtype=torch.float32)).square().sum().backward()

@@ -58,6 +58,17 @@ def test_empty_batch_meta_and_float64(body):
     assert (theta.device.type, theta.shape) == ("meta", (2, 6))
 
 
+def test_built_on_meta_and_filled_it_starts_at_the_identity():
+    with torch.device("meta"):
+        network = LocalisationNetwork(CNN((1, 13, 21)), Affine())
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    theta = network(images(2, 1, 13, 21, dtype=torch.float32))
+    assert torch.equal(theta, Affine().identity.float().expand(2, 6))
+
+
 @every_body
 def test_theta_is_float32_under_autocast(body):
     network = LocalisationNetwork(body((1, 13, 21)), Affine())
