@@ -10,7 +10,7 @@ from torch import Tensor
 from .matrices import inverse, multiply
 from .transform import Transform
 
-_NEWTON_STEPS = 8
+_NEWTON_STEPS = 6
 _TOLERANCE = 1e-4
 
 
@@ -79,7 +79,7 @@ class Inverse(Transform):
     """The inverse maps of another transform, with its `theta`.
 
     A family with a method `inverse`, from `theta` to that of the inverse map, is asked. For any
-    other 8 steps of Newton's method start at the target point: a map that is affine needs one. A
+    other 6 steps of Newton's method start at the target point: a map that is affine needs one. A
     point that comes back farther than 1e-4 from where it started, in normalised units, is NaN: the
     map folds there, or leaves it out, or bends too much. Jacobians are central differences, so the
     gradient, too, has an error of some 1e-4 in float32.

@@ -63,7 +63,7 @@ class ThinPlateSpline(Transform):
         float64, since its terms cancel.
         """
         points64 = points.double()
-        control = self._control_points().to(points.device)
+        control = self._control_points(points.device)
         squared = (points64.unsqueeze(-2) - control).square().sum(-1)
         terms = [_kernel(squared, self.dims), torch.ones_like(points64[..., :1]), points64]
         # Neither autocast nor TF32 touches a product in float64.
@@ -72,7 +72,7 @@ class ThinPlateSpline(Transform):
     def map_points(
         self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
     ) -> Float[Tensor, "batch *size dims"]:
-        offsets = theta - self.identity.to(theta)
+        offsets = theta - self._control_points(theta.device).flatten().to(theta.dtype)
         columns = offsets.unflatten(1, (-1, self.dims)).transpose(1, 2)
         no_shift = torch.zeros_like(columns[..., :1])
         return points + apply_matrix(torch.cat([columns, no_shift], dim=-1), self.basis(points))
@@ -80,8 +80,9 @@ class ThinPlateSpline(Transform):
     def extra_repr(self) -> str:
         return f"size={self.size}, ridge={self.ridge}"
 
-    def _control_points(self) -> Tensor:
-        return canonical_grid(self.size, align_corners=True, dtype=torch.float64).flatten(0, -2)
+    def _control_points(self, device: torch.device | None = None) -> Tensor:
+        grid = canonical_grid(self.size, align_corners=True, dtype=torch.float64, device=device)
+        return grid.flatten(0, -2)
 
 
 def _solution(control: Tensor, ridge: float) -> Tensor:

@@ -12,7 +12,8 @@ class Transform(nn.Module, ABC):
     """A parametric family of maps from target points to source points.
 
     A family is one final subclass: it sets `dims` and `num_params`, says its `identity`, and writes
-    `map_points`.
+    `map_points`. One that is closed under inversion also has `inverse(theta)`, the `theta` of the
+    inverse map; the `Inverse` of any other is numeric.
 
     Attributes:
         dims: How many coordinates a point has, 2 or 3.

@@ -73,6 +73,14 @@ def test_inverse_there_and_back(transform):
     torch.testing.assert_close(back, points.float().expand_as(back), atol=1e-4, rtol=0)
 
 
+def test_inverse_of_a_flow_of_any_size():
+    theta = 0.05 * torch.randn(2, 2, 4, 5, dtype=torch.float64, generator=seeded(0))
+    points = canonical_grid((6, 7), align_corners=False, dtype=torch.float64)
+    there = Inverse(Flow())(theta, points)
+    back = Flow().map_points(theta, there)
+    torch.testing.assert_close(back, points.expand_as(back), atol=1e-4, rtol=0)
+
+
 def test_gradient_of_a_numeric_inverse():
     spline = ThinPlateSpline((2, 2))
     theta = thetas(spline, 1).requires_grad_()

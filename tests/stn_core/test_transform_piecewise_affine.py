@@ -109,6 +109,22 @@ def test_half_a_theta_twice_is_the_whole():
     torch.testing.assert_close(twice, transform(theta, points), atol=2e-4, rtol=0)
 
 
+def test_starts_from_zeros_with_a_gradient():
+    """ddtn could not start at the identity: its closed form of the exponential is 0 / 0 there."""
+    transform = PiecewiseAffine()
+    theta = torch.zeros(1, len(transform.identity), dtype=torch.float64, requires_grad=True)
+    points = 2 * torch.rand(200, 2, dtype=torch.float64, generator=seeded(1)) - 1
+    moved = transform(theta, points)
+    assert torch.equal(moved[0], points)
+    (gradient,) = torch.autograd.grad(moved.sum(), theta)
+    # Each vertex takes its share of each point, and the derivative is the velocity's.
+    assert (gradient > 0).all()
+    torch.testing.assert_close(
+        gradient @ theta.detach().add(1).T,
+        transform.velocity(torch.ones_like(theta), points[None]).sum()[None, None],
+    )
+
+
 def test_points_that_are_not_finite_stay_so():
     transform = PiecewiseAffine()
     points = torch.tensor([[torch.nan, 0.0], [torch.inf, 0.0], [0.0, 0.0]])

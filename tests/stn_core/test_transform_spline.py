@@ -86,6 +86,15 @@ def test_casting_the_module_does_not_round_its_constants():
     assert torch.equal(ThinPlateSpline().half().basis(points), expected)
 
 
+def test_half_theta_is_finite_everywhere():
+    """kornia#4557: in float16 its spline was NaN, since the 1e-8 in its logarithm underflows."""
+    spline = ThinPlateSpline((3, 3))
+    points = spline.identity.half().unflatten(0, (-1, 2))
+    moved = spline(thetas(spline, 2).half(), points)
+    assert moved.dtype == torch.float32
+    assert moved.isfinite().all()
+
+
 def test_points_on_control_points_have_a_gradient():
     spline = ThinPlateSpline((2, 2))
     points = spline.identity.unflatten(0, (-1, 2)).requires_grad_()

@@ -16,8 +16,8 @@ TRANSFORM_EXAMPLES = {
     t.Flow: [t.Flow(), t.Flow(3, size=(2, 1, 3))],
     t.Inverse: [t.Inverse(t.Rigid(3)), t.Inverse(t.Shear())],
     t.PiecewiseAffine: [
-        t.PiecewiseAffine(steps=2),
-        t.PiecewiseAffine((2, 1), zero_boundary=False, steps=2),
+        t.PiecewiseAffine((2, 3), steps=1),
+        t.PiecewiseAffine((2, 1), zero_boundary=False, steps=1),
     ],
     t.Scaling: [t.Scaling(), t.Scaling(isotropic=True), t.Scaling(3)],
     t.ThinPlateSpline: [
