@@ -1,6 +1,7 @@
 """YAML to `Study`: read, override, check, expand; every problem of the file at once."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from ..errors import BenchError, StudyError
 from .design import Cell, apply, baseline_changes, cells, name
 from .document import Document, KeyPath, parse_document, read_document
 from .schema import MISSING, StudyFile, check
-from .settings import resolve, task
+from .settings import Problem, resolve, task
 from .study import Study, Variant, canonical_json
 
 DESIGN_KEYS = ("vary", "ablate", "add")
@@ -135,11 +136,11 @@ def _check_file(study: StudyFile, file: Path) -> list[tuple[KeyPath, str]]:
             if first not in ("dataset", "model", "train"):
                 near = suggest(first, ["dataset", "model", "train"])
                 problems.append(((*start, key), f"must begin with a key of `base`{near}"))
-    size = 1
-    for values in study.vary.values():
-        size *= len(values)
+    axis = [len(values) for values in study.vary.values()]
+    size = math.prod(axis + [len(next(iter(group.values()))) for group in study.zip])
     if size > LIMIT:
-        problems.append((("vary",), f"spans {size} points; at most {LIMIT} are possible"))
+        where = ("vary",) if study.vary else ("zip",)
+        problems.append((where, f"spans {size} points; at most {LIMIT} are possible"))
     return problems
 
 
@@ -150,15 +151,15 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
     # `base` may lack what every variant sets, but what it has must be right, used or not.
     alone = [p for p in resolve(base, folder)[1] if p[1] != MISSING]
     problems = [document.problem(("base", *path), message) for path, message in alone]
-    excluded = 0
+    excluded: list[Any] = []
     for cell in cells(study):
         config = apply(base, cell.all_changes)
         settings, wrong = resolve(config, folder)
         problems += [_problem(document, cell, path, message) for path, message in wrong]
         if wrong:
             continue
-        if any(_matches(settings, exclude, base, folder) for exclude in study.exclude):
-            excluded += 1
+        if any(_matches(settings, exclude, folder) for exclude in study.exclude):
+            excluded.append(settings)
             continue
         identity = canonical_json(settings)
         if identity not in resolved.values():
@@ -169,8 +170,14 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
                 problems.append(f"{place}: {clash}")
             found[label] = (cell, settings)
             resolved[label] = identity
+        elif cell.name is not None:
+            other = next(c for k, (c, _) in found.items() if resolved[k] == identity)
+            if other.name not in (None, cell.name):
+                problem = f"is the same as variant `{other.name}`"
+                problems.append(document.problem(cell.origin, problem))
+    problems += _idle_conditions(study, document, excluded + [s for _, s in found.values()], folder)
     if not found and not problems:
-        problems.append(document.problem(("exclude",), f"leaves no variant of {excluded}"))
+        problems.append(document.problem(("exclude",), f"leaves no variant of {len(excluded)}"))
     if problems:
         raise StudyError(list(dict.fromkeys(problems)))
     names = {identity: label for label, identity in resolved.items()}
@@ -190,12 +197,27 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
             name=label,
             **settings,
             baseline=baselines[label],
-            published=tuple(
-                p for p in study.published if _matches(settings, p.where, base, folder)
-            ),
+            published=tuple(p for p in study.published if _matches(settings, p.where, folder)),
         )
         for label, (_, settings) in found.items()
     ]
+
+
+def _idle_conditions(
+    study: StudyFile, document: Document, variants: list[Any], folder: Path
+) -> list[str]:
+    """Problems of an `exclude` or a `where` that no variant could ever have."""
+    conditions: list[tuple[KeyPath, dict[str, Any]]] = [
+        (("exclude", i), exclude) for i, exclude in enumerate(study.exclude)
+    ]
+    conditions += [(("published", i, "where"), p.where) for i, p in enumerate(study.published)]
+    problems = []
+    for start, where in conditions:
+        wrong = [_laid(settings, where, folder)[1] for settings in variants]
+        if wrong and all(wrong):
+            cell = Cell((), tuple((k, v, (*start, k)) for k, v in where.items()))
+            problems += [_problem(document, cell, *first) for first in wrong[0][:1]]
+    return problems
 
 
 def _problem(document: Document, cell: Cell, path: KeyPath, message: str) -> str:
@@ -209,12 +231,17 @@ def _problem(document: Document, cell: Cell, path: KeyPath, message: str) -> str
     return document.problem(("base", *path), message)
 
 
-def _matches(settings: Any, where: dict[str, Any], base: dict[str, Any], folder: Path) -> bool:
+def _matches(settings: Any, where: dict[str, Any], folder: Path) -> bool:
     """Whether settings have what `where` says: laying it on them changes nothing."""
-    laid = apply(settings, tuple((k, v, ()) for k, v in where.items()))
-    laid["dataset"].pop("version")
-    again, wrong = resolve(laid, folder)
+    again, wrong = _laid(settings, where, folder)
     return not wrong and canonical_json(again) == canonical_json(settings)
+
+
+def _laid(settings: Any, where: dict[str, Any], folder: Path) -> tuple[Any, list[Problem]]:
+    laid = apply(settings, tuple((k, v, ()) for k, v in where.items()))
+    if isinstance(laid["dataset"], dict):
+        laid["dataset"].pop("version", None)
+    return resolve(laid, folder)
 
 
 def _only(study: Study, names: tuple[str, ...]) -> Study:
