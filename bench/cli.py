@@ -120,7 +120,11 @@ def run(
         in_process=in_process,
         rerun=rerun,
     )
-    tally = follow(events, console)
+    try:
+        tally = follow(events, console)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what finished is in the store; run again to do the rest", err=True)
+        raise typer.Exit(130) from None
     from .report import write_report
 
     reporting = time.perf_counter()
@@ -219,8 +223,3 @@ def main() -> None:
     except BenchError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print(
-            "interrupted: what finished is in the store; run again to do the rest", file=sys.stderr
-        )
-        sys.exit(130)

@@ -85,9 +85,9 @@ class Parameter:
     computed: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Component:
-    """A component as its source declares it."""
+    """A component as its source declares it; read once, so that one source is one object."""
 
     target: str
     summary: str
@@ -106,11 +106,11 @@ def describe(role: str, name: str, folder: Path) -> Component:
     Raises:
         BenchError: There is no such component, with the nearest name where there is one.
     """
-    if not is_own(name):
-        if name not in ROLES[role]:
-            raise BenchError(f"unknown {role} `{name}`{suggest(name, ROLES[role])}")
-        return _read(role, ROLES[role][name], source_file(ROLES[role][name], folder))
-    return _read(role, name, source_file(name, folder))
+    if not is_own(name) and name not in ROLES[role]:
+        raise BenchError(f"unknown {role} `{name}`{suggest(name, ROLES[role])}")
+    target = name if is_own(name) else ROLES[role][name]
+    file = source_file(target, folder)
+    return _read(role, target, file, file.stat().st_mtime_ns)
 
 
 def suggest(name: object, known: Any) -> str:
@@ -155,13 +155,9 @@ def source_file(target: str, folder: Path) -> Path:
 
 
 @lru_cache(maxsize=256)
-def _parsed(file: Path, changed_ns: int) -> ast.Module:
-    return ast.parse(file.read_text("utf-8"), str(file))
-
-
-def _read(role: str, target: str, file: Path) -> Component:
+def _read(role: str, target: str, file: Path, changed_ns: int) -> Component:
     try:
-        module = _parsed(file, file.stat().st_mtime_ns)
+        module = ast.parse(file.read_text("utf-8"), str(file))
     except SyntaxError as error:
         if error.lineno is None:  # a null byte
             raise BenchError(f"`{target}`: {file} is not Python in UTF-8") from None

@@ -1,11 +1,12 @@
 """Settings of a variant: components known, parameters checked, defaults filled in."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..components import Parameter, describe, suggest
+from ..components import Component, Parameter, describe, suggest
 from ..errors import BenchError
 from .document import KeyPath
 from .schema import MISSING, Train, Transformer, check, show
@@ -99,19 +100,29 @@ def component(
             problems += more
         else:
             plain[key] = parameter
-    # As aliases parameters may have any name, `copy` and `_x` too, which pydantic's fields may not.
-    kinds: dict[str, Any] = {
-        f"field{i}": (p.type, Field(... if p.required else p.default, alias=key))
-        for i, (key, p) in enumerate(plain.items())
-    }
-    fields = create_model(name, __config__=COMPONENT, **kinds)
-    checked, more = check(fields, {k: given[k] for k in plain if k in given}, path)
+    checked, more = check(
+        _fields(found, tuple(plain)), {k: given[k] for k in plain if k in given}, path
+    )
     problems += more
     if checked is not None:
         values = checked.model_dump(mode="json", by_alias=True, warnings=False)
         unknown = {k for k, p in plain.items() if p.computed and k not in given}
         result |= {k: v for k, v in values.items() if k not in unknown}
     return result, problems
+
+
+@lru_cache(maxsize=256)
+def _fields(component: Component, keys: tuple[str, ...]) -> type[BaseModel]:
+    """The model that checks these parameters of a component.
+
+    As aliases parameters may have any name, `copy` and `_x` too, which pydantic's fields may not.
+    """
+    chosen = [(key, component.parameters[key]) for key in keys]
+    kinds: dict[str, Any] = {
+        f"field{i}": (p.type, Field(... if p.required else p.default, alias=key))
+        for i, (key, p) in enumerate(chosen)
+    }
+    return create_model("component", __config__=COMPONENT, **kinds)
 
 
 def task(name: str, folder: Path) -> list[Problem]:
