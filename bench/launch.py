@@ -60,7 +60,7 @@ def run(
         device if device != "auto" else local_device() if in_process or address is None else None
     )
     if known is not None and not account(study, known, store, launch.code_hash, rerun=rerun).jobs:
-        store.write_study(study.name, study.model_dump_json(indent=1))
+        store.write_study(study.name, study.as_stored())
         return
     yield Event("stage", text="start")
     with _runner(study, in_process, address) as runner:
@@ -70,7 +70,7 @@ def run(
         yield Event("planned", count=len(jobs))
         yield Event("stage", text="check")
         runner.check(study, known, launch)
-        store.write_study(study.name, study.model_dump_json(indent=1))
+        store.write_study(study.name, study.as_stored())
         yield from _phases(runner, study, jobs, store, launch)
         yield Event("stage", text="store")
     store.compact()

@@ -14,7 +14,7 @@ from .schema import MISSING, StudyFile, check
 from .settings import Problem, resolve, task
 from .study import Study, Variant, canonical_json
 
-DESIGN_KEYS = ("vary", "ablate", "add")
+DESIGN_KEYS = ("vary", "ablate", "add", "baseline")
 LIMIT = 100_000
 
 
@@ -74,10 +74,11 @@ def load_study(
 def _with_profile(document: Document, profile: str) -> Document:
     profiles = document.value.get("profiles")
     known = profiles if isinstance(profiles, dict) else {}
-    settings = known.get(profile)
-    if not isinstance(settings, dict):
+    if profile not in known:
         raise BenchError(f"{document.file}: has no profile `{profile}`{suggest(profile, known)}")
-    for key, value in settings.items():
+    settings = known[profile]
+    # One that is no mapping is a problem of the file, told with all the others.
+    for key, value in settings.items() if isinstance(settings, dict) else ():
         place = document.place(("profiles", profile, key))
         document = document.with_value(_target(key), value, place)
     return document
@@ -95,9 +96,12 @@ def _target(key: str) -> KeyPath:
 
 def _value(text: str, override: str) -> Any:
     try:
-        return parse_document(f"value: {text}", "command line").value["value"]
+        values = parse_document(f"value: {text}", "command line").value
     except StudyError:
-        raise BenchError(f"override `{override}`: the value is not YAML") from None
+        values = {}
+    if list(values) != ["value"]:
+        raise BenchError(f"override `{override}`: the value is not YAML")
+    return values["value"]
 
 
 def _check_file(study: StudyFile, file: Path) -> list[tuple[KeyPath, str]]:

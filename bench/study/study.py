@@ -84,6 +84,11 @@ class Study(BaseModel):
             for variant in self.variants
         ]
 
+    def as_stored(self) -> str:
+        """JSON for a store; it names the folder only where that holds the user's own code."""
+        folder = self.folder if self.own_files() else "."
+        return self.model_copy(update={"folder": folder}).model_dump_json(indent=1)
+
     def own_files(self) -> tuple[Path, ...]:
         """The user's own code files that the study names."""
         names = {self.task} if is_own(self.task) else set[str]()
