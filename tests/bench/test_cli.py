@@ -54,9 +54,7 @@ def test_help_names_every_verb():
 
 def test_plan_lists_every_trial_and_json_is_the_same():
     text = stn_bench("plan", QUICKSTART, "seeds=2", "--device", "cpu").stdout
-    rows = json.loads(
-        stn_bench("plan", QUICKSTART, "seeds=2", "--device", "cpu", "--json").stdout
-    )
+    rows = json.loads(stn_bench("plan", QUICKSTART, "seeds=2", "--device", "cpu", "--json").stdout)
     assert "2 variants × 2 seeds = 4 trials on cpu" in text
     assert len(rows) == 4
     assert all(row["trial_id"] in text for row in rows)

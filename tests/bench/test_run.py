@@ -17,7 +17,7 @@ OVERRIDES = ["train.steps=40", "seeds=2"]
 
 
 def without_timings(frame):
-    return frame[[c for c in frame.columns if not c.endswith(TIMINGS)]]
+    return frame.drop(columns=[c for c in frame.columns if c.endswith(TIMINGS)])
 
 
 def start(store, *words):
