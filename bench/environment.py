@@ -12,8 +12,17 @@ from typing import Any
 PACKAGES = ("stn-bench", "torch", "torchvision", "numpy", "ray", "pyarrow", "triton", "timm")
 
 # What decides a trial's numbers: the library and the making wing, but not how they are shown.
-CODE = ("stn_core", "bench/build.py", "bench/trial.py", "bench/training.py", "bench/measurement.py",
-        "bench/models", "bench/datasets", "bench/tasks")  # fmt: skip
+CODE = (
+    "stn_core",
+    "bench/build.py",
+    "bench/datasets",
+    "bench/measurement.py",
+    "bench/models",
+    "bench/optimizer.py",
+    "bench/tasks",
+    "bench/training.py",
+    "bench/trial.py",
+)
 
 
 def code_hash(own_files: tuple[Path, ...] = ()) -> str:

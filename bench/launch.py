@@ -53,9 +53,7 @@ def run(
     )
     for file in store.read([]).corrupt:
         store.set_aside(file)
-        yield Event(
-            "stage", text=f"set aside {file}: its content does not have the hash in its name"
-        )
+        yield Event("stage", text=f"set aside {file}: its content is not what its name says")
     known = (
         device if device != "auto" else local_device() if in_process or address is None else None
     )

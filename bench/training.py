@@ -9,42 +9,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .datasets.images import ResidentImages
+from .optimizer import optimizer
 from .results import CurvePoint
 
 CURVE_POINTS = 20
 EVALUATIONS = 5
 EVALUATION_BATCH = 1000
 
-Step = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[[Tensor, Tensor, float], Tensor]
 
 
 class Diverged(Exception):
     """Training came to a loss that is not finite; it cannot come back from there."""
 
 
-def optimizer(model: nn.Module, train: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer that `train` asks for."""
-    lr, decay = train["lr"], train["weight_decay"]
-    if train["optimizer"] == "sgd":
-        return torch.optim.SGD(model.parameters(), lr, train["momentum"], weight_decay=decay)
-    return torch.optim.AdamW(model.parameters(), lr, weight_decay=decay)
-
-
-def scheduled(train: Mapping[str, Any], step: int) -> float:
-    """Learning rate of a step as a share of `lr`."""
+def learning_rate(train: Mapping[str, Any], step: int) -> float:
+    """Learning rate of a step."""
     if train["schedule"] == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * step / train["steps"]))
-    return 1.0
+        return train["lr"] * 0.5 * (1 + math.cos(math.pi * step / train["steps"]))
+    return train["lr"]
 
 
-def training_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
-    """One step: forward, backward, update; gives the loss, on the device."""
+def training_step(model: nn.Module, settings: Mapping[str, Any]) -> Step:
+    """One step, `step(images, labels, lr)`: forward, backward, update; gives the loss."""
+    chosen = optimizer(model.parameters(), settings)
 
-    def step(images: Tensor, labels: Tensor) -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
+    def step(images: Tensor, labels: Tensor, lr: float) -> Tensor:
+        chosen.zero_grad()
         loss = F.cross_entropy(model(images), labels)
         loss.backward()
-        optimizer.step()
+        chosen.step(lr)
         return loss.detach()
 
     return step
@@ -60,16 +54,13 @@ def train(model: nn.Module, data: ResidentImages, settings: Mapping[str, Any]) -
         Diverged: The loss is not finite.
     """
     steps = settings["steps"]
-    chosen = optimizer(model, settings)
-    step = training_step(model, chosen)
+    step = training_step(model, settings)
     curve_every, evaluate_every = -(-steps // CURVE_POINTS), -(-steps // EVALUATIONS)
     curves: list[CurvePoint] = []
     total, count = torch.zeros((), device=data.test_images.device), 0
     model.train()
     for i in range(steps):
-        for group in chosen.param_groups:
-            group["lr"] = settings["lr"] * scheduled(settings, i)
-        total += step(*data.batch(settings["batch_size"]))
+        total += step(*data.batch(settings["batch_size"]), learning_rate(settings, i))
         count += 1
         done = i + 1
         if done % curve_every == 0 or done == steps:

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all: in a folder, on NFS, or in an object store."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -21,7 +22,11 @@ def open_location(location: str | Path) -> tuple[fs.FileSystem, str]:
     """File system and path of a store: a folder, or `s3://…`, `gs://…` through `pyarrow.fs`."""
     text = str(location)
     if "://" not in text:
-        return fs.LocalFileSystem(), str(Path(text).expanduser().resolve())
+        folder = Path(text).expanduser().resolve()
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            raise InfrastructureError(f"store {text}: {there} is not a folder")
+        return fs.LocalFileSystem(), str(folder)
     try:
         return fs.FileSystem.from_uri(text)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -74,9 +79,17 @@ def read_bytes(system: fs.FileSystem, path: str) -> bytes:
 
 def list_files(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
     """The files of a folder by name; hidden and temporary ones are left out."""
-    infos = system.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    infos = _entries(system, folder)
     files = [i for i in infos if i.type == fs.FileType.File and not i.base_name.startswith(".")]
     return sorted(files, key=lambda info: info.base_name)
+
+
+def _entries(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
+    """Entries of a folder; listing trips over what comes and goes meanwhile, so it tries again."""
+    for _ in range(5):
+        with contextlib.suppress(FileNotFoundError):
+            return system.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    return system.get_file_info(fs.FileSelector(folder, allow_not_found=True))
 
 
 def to_parquet(table: pa.Table) -> tuple[str, bytes]:
@@ -95,4 +108,7 @@ def from_parquet(content: bytes, digest: str, columns: list[str] | None = None) 
     """
     if hashlib.sha256(content).hexdigest() != digest:
         raise Corrupt("its content does not have the hash in its name")
-    return pq.read_table(pa.BufferReader(content), columns=columns)
+    try:
+        return pq.read_table(pa.BufferReader(content), columns=columns)
+    except pa.ArrowInvalid as error:
+        raise Corrupt("its content is not Parquet") from error

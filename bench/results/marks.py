@@ -41,7 +41,9 @@ class Mark:
         """Whether its worker lives: by its process on this host, by its heartbeat on another."""
         if self.host == os.uname().nodename:
             try:
-                return abs(psutil.Process(self.pid).create_time() - self.process_started) < 1
+                process = psutil.Process(self.pid)
+                same = abs(process.create_time() - self.process_started) < 1
+                return same and process.status() != psutil.STATUS_ZOMBIE
             except psutil.NoSuchProcess:
                 return False
         return time.time() - self.beat < SILENT_SECONDS

@@ -65,8 +65,14 @@ class ResultStore:
             InfrastructureError: The store cannot be read, or keeps changing under the reader.
         """
         for _ in range(5):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 return self._read(columns)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise InfrastructureError(
+                    f"store {self.location}: cannot be read: {error}"
+                ) from error
         raise InfrastructureError(
             f"store {self.location}: its files go while they are read; try again"
         )
@@ -195,12 +201,14 @@ class ResultStore:
                 digest = info.base_name.split(".")[-2]
                 try:
                     table = from_parquet(read_bytes(self._system, info.path), digest)
+                    table = self._known(table, info.base_name)
+                    if folder == "attempts":
+                        _check_name(table, info.base_name, digest)
+                        table = table.append_column("file", [[info.base_name]])
                 except Corrupt:
                     corrupt.append(f"{folder}/{info.base_name}")
                     continue
-                if folder == "attempts":
-                    table = table.append_column("file", [[info.base_name] * table.num_rows])
-                tables.append(self._known(table, info.base_name).select(fields.names).cast(fields))
+                tables.append(table.select(fields.names).cast(fields))
         table = pa.concat_tables(tables) if tables else fields.empty_table()
         return Results(_each_once(table), tuple(corrupt))
 
@@ -212,6 +220,13 @@ class ResultStore:
                 f"this stn-bench reads {SCHEMA_VERSION}; install the one that wrote it"
             )
         return table
+
+
+def _check_name(table: pa.Table, name: str, digest: str) -> None:
+    """A copy under another name would count its row twice."""
+    rows = table.select(["trial_id", "phase", "attempt"]).to_pylist()
+    if [f"{'.'.join(map(str, row.values()))}.{digest}.parquet" for row in rows] != [name]:
+        raise Corrupt("its name is not that of the attempt that it holds")
 
 
 def _each_once(table: pa.Table) -> pa.Table:

@@ -12,8 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from ..jobs import Job, Launch, Outcome
 from ..results import ResultStore
 
-# What an attempt imports; torch.optim imports the compiler at its first use.
-PRELOAD = ["bench.trial", "bench.tasks.classify", "torch._dynamo"]
+PRELOAD = ["bench.trial", "bench.tasks.classify"]
 
 
 def warm_up() -> None:
