@@ -67,7 +67,7 @@ def account(
         failed = False
         for phase in trial.phases:
             resources = getattr(study.resources, phase)
-            attempts = rows.get((trial.trial_id, phase), [])
+            attempts = sorted(rows.get((trial.trial_id, phase), []), key=lambda row: row["attempt"])
             good[phase] = [row for row in attempts if _good(row, phase, resources.cpus)]
             ended = [row for row in attempts if row["failure_kind"] != "interrupted"]
             failed |= bool(ended) and not good[phase] and ended[-1]["status"] == "failed"

@@ -1,0 +1,191 @@
+"""The account of a study against a store: what is done, and what a run has to make."""
+
+import time
+
+import pytest
+from attempts import attempt
+
+from bench.ledger import account, study_account, used_device
+from bench.results import ResultStore
+from bench.results.marks import SILENT_SECONDS, Mark, this_process
+from bench.study import load_study
+
+STUDY = """\
+schema: 1
+name: study
+question: Does it help?
+task: classify
+base: {dataset: digits, model: cnn, train: {steps: 10, batch_size: 32, lr: 1}}
+seeds: 2
+"""
+FAILED = {"failure": "ValueError: no"}
+INTERRUPTED = {"failure": "Interrupted: gone", "failure_kind": "interrupted"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "store")
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return load_study(tmp_path / "study.yaml")
+
+
+@pytest.fixture
+def ids(study):
+    return [trial.trial_id for trial in study.trials("cpu")]
+
+
+def take(study, store, **options):
+    return account(study, "cpu", store, "code", **options)
+
+
+def jobs(state):
+    return [(job.trial.seed, job.phase, job.attempt) for job in state.jobs]
+
+
+def mark(trial_id, phase="accuracy", **changes):
+    host, pid, started = this_process()
+    fields = {"study": "study", "variant": "base", "seed": 0, "attempt": 1, "run_id": "run",
+              "host": host, "pid": pid, "process_started": started, "started": 0.0}  # fmt: skip
+    return Mark(trial_id=trial_id, phase=phase, **(fields | changes))
+
+
+def test_an_empty_store_misses_everything(study, store, ids):
+    state = take(study, store)
+    assert state.missing == tuple(ids)
+    assert (state.done, state.failed, state.running, state.stale) == ((), (), (), ())
+    assert jobs(state) == [(0, "accuracy", 1), (0, "timing", 1), (1, "accuracy", 1)]
+    assert state.counts == {
+        "trials": 2, "done": 0, "missing": 2, "failed": 0, "stale": 0, "running": 0,
+    }  # fmt: skip
+
+
+def test_a_trial_is_done_when_each_of_its_phases_is(study, store, ids):
+    store.write(attempt(ids[0]))
+    store.write(attempt(ids[1], seed=1))
+    state = take(study, store)
+    assert (state.done, state.missing) == ((ids[1],), (ids[0],))
+    assert jobs(state) == [(0, "timing", 1)]
+    store.write(attempt(ids[0], "timing"))
+    state = take(study, store)
+    assert (state.done, state.jobs) == (tuple(ids), ())
+    assert state.counts["done"] == 2
+
+
+def test_rows_of_other_trials_and_devices_count_for_nothing(study, store):
+    other = study.trials("cuda")[0].trial_id
+    for one in (attempt(other), attempt("b" * 16)):
+        store.write(one)
+    assert take(study, store).done == ()
+
+
+def test_a_failure_is_made_again_with_the_next_number(study, store, ids):
+    store.write(attempt(ids[0], **FAILED))
+    store.write(attempt(ids[0], number=2, **FAILED))
+    state = take(study, store)
+    assert (state.failed, state.missing) == ((ids[0],), (ids[1],))
+    assert jobs(state)[0] == (0, "accuracy", 3)
+    store.write(attempt(ids[0], number=3))
+    store.write(attempt(ids[0], "timing", **FAILED))
+    state = take(study, store)
+    assert state.failed == (ids[0],)
+    assert jobs(state) == [(0, "timing", 2), (1, "accuracy", 1)]
+
+
+def test_an_interrupted_attempt_keeps_its_number(study, store, ids):
+    store.write(attempt(ids[0], number=1, **FAILED))
+    store.write(attempt(ids[0], number=2, **INTERRUPTED))
+    store.write(attempt(ids[1], number=1, **INTERRUPTED))
+    state = take(study, store)
+    assert (state.failed, state.missing) == ((ids[0],), (ids[1],))
+    assert jobs(state) == [(0, "accuracy", 2), (0, "timing", 1), (1, "accuracy", 1)]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_numbers_are_compared_as_numbers(compacted, study, store, ids):
+    """By name attempt 10 comes before attempt 9."""
+    store.write(attempt(ids[0]))
+    store.write(attempt(ids[0], "timing", 9, **FAILED))
+    store.write(attempt(ids[0], "timing", 10, threads=7))
+    if compacted:
+        store.compact()
+    state = take(study, store)
+    assert jobs(state)[0] == (0, "timing", 11)
+    assert (state.failed, state.missing) == ((), tuple(ids)), "it is missing for these threads"
+
+
+@pytest.mark.parametrize("change", [{"protocol": "0"}, {"threads": 7}])
+def test_a_timing_by_another_protocol_or_on_other_threads_is_none(change, study, store, ids):
+    store.write(attempt(ids[0], **({"threads": 7} if "threads" in change else {})))
+    store.write(attempt(ids[0], "timing", **change))
+    state = take(study, store)
+    assert state.missing == tuple(ids)
+    assert jobs(state) == [(0, "timing", 2), (1, "accuracy", 1)]
+
+
+def test_more_threads_for_timing_make_it_missing(study, store, ids, tmp_path):
+    for phase in ("accuracy", "timing"):
+        store.write(attempt(ids[0], phase))
+    more = load_study(tmp_path / "study.yaml", ["resources.timing.cpus=2", "seeds=1"])
+    (job,) = account(more, "cpu", store, "code").jobs
+    assert (job.phase, job.attempt, job.threads) == ("timing", 2, 2)
+    more = load_study(tmp_path / "study.yaml", ["resources.accuracy.cpus=2", "seeds=1"])
+    assert account(more, "cpu", store, "code").jobs == ()
+
+
+def test_stale_is_done_by_other_code(study, store, ids):
+    store.write(attempt(ids[0], code_hash="old"))
+    store.write(attempt(ids[0], "timing"))
+    store.write(attempt(ids[1], seed=1))
+    state = take(study, store)
+    assert (state.stale, state.done, state.jobs) == ((ids[0],), tuple(ids), ())
+    assert jobs(take(study, store, rerun="stale")) == [(0, "accuracy", 2)]
+    assert jobs(take(study, store, rerun="all")) == [
+        (0, "accuracy", 2), (0, "timing", 2), (1, "accuracy", 2),
+    ]  # fmt: skip
+    store.write(attempt(ids[0], number=2))
+    state = take(study, store, rerun="stale")
+    assert (state.stale, state.jobs) == ((), ())
+
+
+def test_what_is_not_done_is_not_stale(study, store, ids):
+    store.write(attempt(ids[0], code_hash="old"))
+    state = take(study, store)
+    assert (state.stale, state.missing) == ((), tuple(ids))
+
+
+def test_what_is_under_way_is_running(study, store, ids):
+    dead = mark(ids[1], host="elsewhere", beat=time.time() - SILENT_SECONDS - 1)
+    state = take(study, store, marks=[mark(ids[0], "timing"), dead])
+    assert (state.running, state.missing) == ((ids[0],), (ids[1],))
+    store.write(attempt(ids[0], **FAILED))
+    assert take(study, store, marks=[mark(ids[0])]).running == (ids[0],)
+    store.write(attempt(ids[0], number=2))
+    store.write(attempt(ids[0], "timing"))
+    assert take(study, store, marks=[mark(ids[0])]).done == (ids[0],)
+
+
+def test_the_store_says_which_device_was_used(study, store, monkeypatch):
+    monkeypatch.setattr("bench.ledger.local_device", lambda: "neither")
+    assert used_device(study, store) == "neither"
+    cpu, cuda = (study.trials(device)[0].trial_id for device in ("cpu", "cuda"))
+    store.write(attempt(cuda, device="cuda", minutes=1))
+    store.write(attempt(cpu, device="cpu"))
+    store.write(attempt("b" * 16, device="cpu", minutes=9))
+    assert used_device(study, store) == "cuda"
+    assert study_account(study, store, "auto").missing[0] == cuda
+    assert study_account(study, store, "cpu").missing[0] == cpu
+
+
+def test_the_account_of_a_study_hashes_the_code_and_reads_the_marks(study, store, ids):
+    for phase in ("accuracy", "timing"):
+        store.write(attempt(ids[0], phase, code_hash="old"))
+    with store.mark(mark(ids[1])):
+        deadline = time.time() + 10
+        while not store.marks() and time.time() < deadline:
+            time.sleep(0.01)
+        state = study_account(study, store, "cpu")
+    assert (state.stale, state.running) == ((ids[0],), (ids[1],))
