@@ -9,6 +9,9 @@ from .distortion import Distortion
 from .images import Images
 
 SIDE = 28
+FILES = [
+    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+]
 
 
 class MNIST:
@@ -35,20 +38,19 @@ class MNIST:
     def _split(self, train: bool) -> tuple[Tensor, Tensor]:
         from torchvision.datasets import MNIST as Files
 
+        raw = self._folder / "MNIST" / "raw"
         try:
-            files = Files(str(self._folder), train=train)
-        except RuntimeError:
-            files = self._download(train)
-        return files.data[:, None].float() / 255, files.targets.long()
-
-    def _download(self, train: bool):
-        from torchvision.datasets import MNIST as Files
-
-        try:
-            return Files(str(self._folder), train=train, download=True)
-        except (OSError, RuntimeError) as error:
+            # Where all files are there, nothing is downloaded.
+            files = Files(str(self._folder), train=train, download=True)
+        except (OSError, RuntimeError, ValueError, LookupError, AssertionError) as error:
+            if all((raw / name).is_file() for name in FILES):
+                raise BenchError(
+                    f"data set `mnist`: the files in {raw} are damaged; "
+                    "put its four IDX files there anew"
+                ) from None
             raise BenchError(
-                f"data set `mnist`: not in {self._folder}/MNIST/raw and not to be downloaded "
+                f"data set `mnist`: not in {raw} and not to be downloaded "
                 f"({type(error).__name__}); put its four IDX files there, "
                 "or name another folder with --data-dir"
             ) from None
+        return files.data[:, None].float() / 255, files.targets.long()
