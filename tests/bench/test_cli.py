@@ -62,7 +62,7 @@ def test_plan_lists_every_trial_and_json_is_the_same():
 
 def test_status_of_an_empty_store(tmp_path):
     out = stn_bench("status", QUICKSTART, "--results", tmp_path, "--json").stdout
-    expected = dict(trials=6, done=0, missing=6, failed=0, stale=0, running=0)
+    expected = dict(trials=8, done=0, missing=8, failed=0, stale=0, running=0)
     assert json.loads(out) == {"study": "quickstart", **expected}
     assert list(tmp_path.iterdir()) == []
 
