@@ -1,11 +1,13 @@
 """Settings to objects: names become modules, data sets and transformers."""
 
+import hashlib
 import importlib
 import importlib.util
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -122,14 +124,27 @@ def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: P
 
 def _load(target: str, folder: Path) -> Any:
     module, _, attribute = target.partition(":")
-    if not module.endswith(".py"):
-        return getattr(importlib.import_module(module), attribute)
     file = source_file(target, folder)
-    name = f"stn_bench_own_{file.stem}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
-            raise BenchError(f"`{target}`: {file} cannot be imported")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return getattr(sys.modules[name], attribute)
+    try:
+        loaded = _own(file) if module.endswith(".py") else importlib.import_module(module)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BenchError(f"`{target}`: {file} cannot be imported: {reason}") from error
+    return getattr(loaded, attribute)
+
+
+def _own(file: Path) -> ModuleType:
+    """A file of the user's as a module; two files of one name are two modules."""
+    file = file.resolve()
+    name = f"stn_bench_own_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None, "a file that ends in .py has a loader"
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
