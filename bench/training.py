@@ -79,12 +79,22 @@ def train(model: nn.Module, data: ResidentImages, settings: Mapping[str, Any]) -
 
 @torch.no_grad()
 def test_error(model: nn.Module, data: ResidentImages) -> float:
-    """Share of the test set that is misclassified, in percent."""
+    """Share of the test set that is misclassified, in percent.
+
+    Raises:
+        Diverged: The model gives scores that are not finite.
+    """
     model.eval()
     pairs = zip(
         data.test_images.split(EVALUATION_BATCH),
         data.test_labels.split(EVALUATION_BATCH),
         strict=True,
     )
-    wrong = sum(int((model(images).argmax(1) != labels).sum()) for images, labels in pairs)
+    wrong, finite = 0, True
+    for images, labels in pairs:
+        scores = model(images)
+        wrong += int((scores.argmax(1) != labels).sum())
+        finite = finite and bool(scores.isfinite().all())
+    if not finite:
+        raise Diverged("the scores of the test set are not finite")
     return 100 * wrong / len(data.test_labels)
