@@ -3,6 +3,7 @@
 import datetime
 import json
 from pathlib import Path
+from typing import Any
 
 from bench.results import Attempt, CurvePoint, Metric, TimingSample
 from bench.results.schema import PROTOCOL
@@ -10,7 +11,9 @@ from bench.results.schema import PROTOCOL
 START = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC)
 
 
-def attempt(trial="a" * 16, phase="accuracy", number=1, *, minutes=0, **changes):
+def attempt(
+    trial="a" * 16, phase="accuracy", number: Any = 1, *, minutes: Any = 0, **changes: Any
+) -> Attempt:
     """A good attempt, or with `failure` a failed one; `minutes` is when it began."""
     failure = changes.get("failure")
     good = failure is None

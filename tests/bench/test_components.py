@@ -40,7 +40,7 @@ def test_what_is_read_agrees_with_the_class(role, name):
             empty, None if empty else wanted[key].default
         )  # fmt: skip
     assert component.version == getattr(real, "version", 1)
-    assert component.summary == inspect.getdoc(real).partition("\n")[0]
+    assert component.summary == (inspect.getdoc(real) or "").partition("\n")[0]
     assert component.summary.endswith(".")
 
 

@@ -37,8 +37,8 @@ def test_scipy_agrees(size, canvas):
     for i in range(6):
         for c in range(2):
             wanted = scipys(
-                images[i, c].double().numpy(), *got.shape[2:], angle[i].item(), scale[i].item(),
-                shift[i].double().numpy(),
+                images[i, c].double().numpy(), got.shape[2], got.shape[3], angle[i].item(),
+                scale[i].item(), shift[i].double().numpy(),
             )  # fmt: skip
             np.testing.assert_allclose(got[i, c].numpy(), wanted, atol=2e-5)
 

@@ -1,12 +1,14 @@
 """Which attempts speak for a trial, and the frames that are made of them."""
 
+from typing import Any
+
 import pytest
 from attempts import attempt
 
 from bench.results import ResultStore
 
-INTERRUPTED = {"failure": "Interrupted: gone", "failure_kind": "interrupted"}
-FAILED = {"failure": "ValueError: no"}
+INTERRUPTED: dict[str, Any] = {"failure": "Interrupted: gone", "failure_kind": "interrupted"}
+FAILED: dict[str, Any] = {"failure": "ValueError: no"}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The account of a study against a store: what is done, and what a run has to make."""
 
 import time
+from typing import Any
 
 import pytest
 from attempts import attempt
@@ -18,8 +19,8 @@ task: classify
 base: {dataset: digits, model: cnn, train: {steps: 10, batch_size: 32, lr: 1}}
 seeds: 2
 """
-FAILED = {"failure": "ValueError: no"}
-INTERRUPTED = {"failure": "Interrupted: gone", "failure_kind": "interrupted"}
+FAILED: dict[str, Any] = {"failure": "ValueError: no"}
+INTERRUPTED: dict[str, Any] = {"failure": "Interrupted: gone", "failure_kind": "interrupted"}
 
 
 @pytest.fixture
@@ -48,8 +49,10 @@ def jobs(state):
 
 def mark(trial_id, phase="accuracy", **changes):
     host, pid, started = this_process()
-    fields = {"study": "study", "variant": "base", "seed": 0, "attempt": 1, "run_id": "run",
-              "host": host, "pid": pid, "process_started": started, "started": 0.0}  # fmt: skip
+    fields: dict[str, Any] = {
+        "study": "study", "variant": "base", "seed": 0, "attempt": 1, "run_id": "run",
+        "host": host, "pid": pid, "process_started": started, "started": 0.0,
+    }  # fmt: skip
     return Mark(trial_id=trial_id, phase=phase, **(fields | changes))
 
 
@@ -119,7 +122,7 @@ def test_numbers_are_compared_as_numbers(compacted, study, store, ids):
 
 @pytest.mark.parametrize("change", [{"protocol": "0"}, {"threads": 7}])
 def test_a_timing_by_another_protocol_or_on_other_threads_is_none(change, study, store, ids):
-    store.write(attempt(ids[0], **({"threads": 7} if "threads" in change else {})))
+    store.write(attempt(ids[0], threads=7))
     store.write(attempt(ids[0], "timing", **change))
     state = take(study, store)
     assert state.missing == tuple(ids)

@@ -44,6 +44,7 @@ def test_by_hand():
     estimate = mean_interval([1.0, 2.0, 6.0])
     half = 0.95 * math.sqrt(2 / (1 - 0.95**2)) * math.sqrt(7.0) / math.sqrt(3)
     assert estimate.mean == 3.0
+    assert estimate.low is not None and estimate.high is not None
     assert estimate.high - 3.0 == pytest.approx(half, rel=1e-9)
     assert 3.0 - estimate.low == pytest.approx(half, rel=1e-9)
 
@@ -65,6 +66,7 @@ def test_no_values_are_refused():
 
 def test_only_seeds_that_both_have_are_compared():
     estimate = paired_difference({0: 1.0, 1: 5.0, 7: 100.0}, {1: 2.0, 0: 3.0, 9: -100.0})
+    assert estimate is not None
     assert (estimate.mean, estimate.n) == (0.5, 2)
     assert paired_difference({0: 1.0}, {1: 1.0}) is None
     assert paired_difference({}, {}) is None

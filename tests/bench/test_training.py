@@ -32,11 +32,17 @@ def model(seed=0):
     return nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(9, 2))
 
 
+def weight_of(net: nn.Sequential) -> torch.Tensor:
+    layer = net[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer.weight.detach()
+
+
 def trained(seed=0, **changes):
     net = model()
     torch.manual_seed(1)
     curves = training.train(net, data(seed), SETTINGS | changes)
-    return net[2].weight.detach().clone(), curves
+    return weight_of(net).clone(), curves
 
 
 @pytest.mark.parametrize("change", [{}, {"optimizer": "sgd", "momentum": 0.9}])
@@ -109,7 +115,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(optimizer):
 def test_a_last_step_into_nothing_is_no_result():
     """The loss of the last step is that before it, so the scores must tell."""
     net = model()
-    nn.init.constant_(net[2].weight, math.inf)
+    weight_of(net).fill_(math.inf)
     with pytest.raises(training.Diverged, match="^the scores of the test set are not finite$"):
         training.test_error(net, data())
 
@@ -117,7 +123,7 @@ def test_a_last_step_into_nothing_is_no_result():
 def test_sgd_with_momentum_by_hand():
     """v ← m·v + g + d·w, w ← w - lr·v (torch's form)."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(9, 2, bias=False))
-    weight, velocity = net[1].weight.detach().double().clone(), 0.0
+    weight, velocity = weight_of(net).double().clone(), 0.0
     settings = SETTINGS | {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1}
     step, same = training.training_step(net, settings), data()
     for _ in range(3):
@@ -127,13 +133,13 @@ def test_sgd_with_momentum_by_hand():
         velocity = 0.9 * velocity + share.T @ flat / 8 + 0.1 * weight
         weight = weight - 0.3 * velocity
         step(images, labels, 0.3)
-    assert (net[1].weight - weight).abs().max() < 1e-5
+    assert (weight_of(net) - weight).abs().max() < 1e-5
 
 
 def test_adamw_by_hand():
     """Loshchilov and Hutter, 2019, algorithm 2, with decay times the learning rate, as in torch."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(9, 2, bias=False))
-    weight, first, second = net[1].weight.detach().double().clone(), 0.0, 0.0
+    weight, first, second = weight_of(net).double().clone(), 0.0, 0.0
     step, same = training.training_step(net, SETTINGS | {"weight_decay": 0.2}), data()
     for t in (1, 2, 3, 4):
         images, labels = same.batch(8)
@@ -145,7 +151,7 @@ def test_adamw_by_hand():
         root = (second / (1 - 0.999**t)).sqrt() + 1e-8
         weight = weight - 0.3 * 0.2 * weight - 0.3 * first / (1 - 0.9**t) / root
         step(images, labels, 0.3)
-    assert (net[1].weight - weight).abs().max() < 1e-4
+    assert (weight_of(net) - weight).abs().max() < 1e-4
 
 
 def test_a_step_at_rate_zero_leaves_the_model_as_it_is():
