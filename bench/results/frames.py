@@ -40,7 +40,7 @@ def trials(table: pa.Table) -> pd.DataFrame:
         )
         row["attempt"] = max(row["attempt"], attempt["attempt"])
         row["device"] = attempt["device"]
-        if attempt["status"] == "failed":
+        if attempt["status"] == "failed" and row["status"] == "done":
             row["status"] = "failed"
             row["failure"] = attempt["failure"]
         row |= {m["name"]: m["value"] for m in attempt["metrics"]}

@@ -57,6 +57,8 @@ def load_study(
     if problems:
         raise StudyError(problems)
     variants = _variants(parsed, document, file.parent)
+    if profile is None and (problems := _problems_of_profiles(file, parsed)):
+        raise StudyError(problems)
     study = Study(
         name=parsed.name,
         question=parsed.question,
@@ -82,6 +84,17 @@ def _with_profile(document: Document, profile: str) -> Document:
         place = document.place(("profiles", profile, key))
         document = document.with_value(_target(key), value, place)
     return document
+
+
+def _problems_of_profiles(file: Path, study: StudyFile) -> list[str]:
+    """What is wrong in profiles that nobody asked for yet."""
+    problems: list[str] = []
+    for profile in study.profiles:
+        try:
+            load_study(file, profile=profile)
+        except StudyError as error:
+            problems += error.problems
+    return list(dict.fromkeys(problems))
 
 
 def _target(key: str) -> KeyPath:

@@ -39,6 +39,8 @@ def resolve(config: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[
         train, found = check(Train, config["train"], ("train",))
         settings["train"] = train.model_dump() if train else None
         problems += found
+        if train and train.momentum and train.optimizer != "sgd":
+            problems.append((("train", "momentum"), f"is SGD's; `{train.optimizer}` has none"))
     return settings, problems
 
 

@@ -26,7 +26,7 @@ class Classify:
     def check(self, settings: Mapping[str, Any], place: Place) -> None:
         """Build the variant once without computing anything, and find its data."""
         build.check_settings(settings, place.data_dir, place.folder)
-        _images(canonical_json(settings["dataset"]), place)
+        _images(settings["dataset"], place)
 
     def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:
         """Train one model and count its errors on the test set."""
@@ -73,12 +73,17 @@ def _prepare(
 ) -> tuple[nn.Module, ResidentImages]:
     dataset = build.dataset(settings, place.data_dir, place.folder)
     net = build.model(settings, dataset.in_shape, dataset.num_classes, place.folder)
-    images = _images(canonical_json(settings["dataset"]), place)
+    images = _images(settings["dataset"], place)
     return net.to(place.device), ResidentImages(images, dataset.distortion, place.device, seed)
 
 
+def _images(dataset: Mapping[str, Any], place: Place) -> Images:
+    """The images of a data set before they are distorted."""
+    return _loaded(canonical_json({k: v for k, v in dataset.items() if k != "distortion"}), place)
+
+
 @lru_cache(maxsize=1)
-def _images(dataset: str, place: Place) -> Images:
-    """The images of a data set, kept from trial to trial of a warm worker."""
+def _loaded(dataset: str, place: Place) -> Images:
+    """Images on the device, kept from trial to trial of a warm worker."""
     images = build.dataset({"dataset": json.loads(dataset)}, place.data_dir, place.folder).load()
     return Images(*(t.to(place.device) for t in vars(images).values()))

@@ -167,9 +167,14 @@ published:
 def test_equal_variants_are_one(tmp_path):
     design = """
 vary: {train.lr: [0.1, 1.0e-1, 0.2]}
-ablate: {train.momentum: [0, 0.5], model.transformer.align_corners: [false]}
+ablate: {train.weight_decay: [0, 0.5], model.transformer.align_corners: [false]}
 """
-    assert names(tmp_path, design) == ["base", "momentum=0.5", "lr=0.2", "momentum=0.5, lr=0.2"]
+    assert names(tmp_path, design) == [
+        "base",
+        "weight_decay=0.5",
+        "lr=0.2",
+        "weight_decay=0.5, lr=0.2",
+    ]
 
 
 def test_two_written_names_of_one_variant_are_refused(tmp_path):

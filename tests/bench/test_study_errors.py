@@ -61,6 +61,14 @@ BROKEN = {
         ["7: base.model.transformer.padding: must be one of `zeros`, `border`, `reflection` or "
          'a number or a list, got the text "zeroes" (did you mean `zeros`?)'],
     ),
+    "a profile that nobody asked for": (
+        "seeds: 2", "profiles: {short: {train.stepz: 1}}",
+        ["11: base.train.stepz: unknown key (did you mean `steps`?)"],
+    ),
+    "momentum without SGD": (
+        "lr: 1e-3}", "lr: 1e-3, momentum: 0.9}",
+        ["8: base.train.momentum: is SGD's; `adamw` has none"],
+    ),
     "out of range": (
         "rotation: 90", "rotation: 270",
         ["6: base.dataset.distortion.rotation: must be at most 180, got 270"],
