@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .grid import canonical_grid
 from .kernels.reference import Reference
 from .samplers.interpolation import Bilinear
 from .samplers.padding import Padding
@@ -49,6 +47,7 @@ def warp(
         ValueError: If a shape, `padding` or `backend` is not as required.
 
     Example:
+        >>> import torch
         >>> from stn_core.transforms import Translation
         >>> warp(torch.tensor([[[[1.0, 2, 3, 4]]]]), torch.tensor([[0.5, 0]]), Translation())
         tensor([[[[2., 3., 4., 0.]]]])
@@ -77,9 +76,7 @@ def sampling_grid(
 ) -> Float[Tensor, "batch *size dims"]:
     """The source point of each pixel of an output of this size, at least in float32."""
     check_output_size(size, transform)
-    dtype = torch.promote_types(theta.dtype, torch.float32)
-    points = canonical_grid(size, align_corners=align_corners, dtype=dtype, device=theta.device)
-    return transform(theta, points)
+    return transform.grid(theta, size, align_corners=align_corners)
 
 
 def check_output_size(size: Sequence[int], transform: Transform) -> None:

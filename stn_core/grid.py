@@ -7,11 +7,14 @@ pixel, with `align_corners=True` their centres. Pixel coordinates count pixel ce
 of one pixel lies at the normalised coordinate 0. `docs/conventions.md` has an example.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 
 def canonical_grid(
@@ -49,6 +52,35 @@ def canonical_grid(
     return torch.stack(torch.meshgrid(*sides, indexing="ij")[::-1]).movedim(0, -1)
 
 
+def shared_grid(
+    size: Sequence[int], *, align_corners: bool, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "*size dims"]:
+    """The canonical grid, made once (see `kept`): not to be written in."""
+    return kept(_grid, tuple(size), align_corners, dtype, device)
+
+
+def kept(build: Callable[..., Tensor], *key: Hashable) -> Tensor:
+    """The constant `build(*key)` from a cache that all modules share, of the last 16 constants.
+
+    So no module holds what depends on the size of an image, and none makes it twice. While a graph
+    is traced the constant is made in the graph, and under the transforms of torch.func it is made
+    anew, since what they make cannot outlive them.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        or peek_interpreter_stack() is not None
+        or is_in_torch_dispatch_mode()
+    ):
+        return build(*key)
+    constant = _kept(build, *key)
+    if constant._version:
+        # Somebody wrote in it.
+        _kept.cache_clear()
+        constant = _kept(build, *key)
+    return constant
+
+
 def to_pixels(
     points: Float[Tensor, "*batch dims"], size: Sequence[int], *, align_corners: bool
 ) -> Float[Tensor, "*batch dims"]:
@@ -82,6 +114,19 @@ def map_axes(
         )
     axes = zip(points.unbind(-1), reversed(size), strict=True)
     return torch.stack([function(x, n) for x, n in axes]).movedim(0, -1)
+
+
+@lru_cache(maxsize=16)
+def _kept(build: Callable[..., Tensor], *key: Hashable) -> Tensor:
+    # A constant that was made in inference mode could not be used in training.
+    with torch.inference_mode(False), torch.no_grad():
+        return build(*key)
+
+
+def _grid(
+    size: tuple[int, ...], align_corners: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    return canonical_grid(size, align_corners=align_corners, dtype=dtype, device=device)
 
 
 def _span(n: int, align_corners: bool) -> int:

@@ -128,6 +128,12 @@ class Chain(Transform):
             points = self.transform.map_points(each, points)
         return points
 
+    def map_grid(
+        self, theta: Float[Tensor, "batch n ..."], size: Sequence[int], *, align_corners: bool
+    ) -> Float[Tensor, "batch *size dims"]:
+        points = self.transform.map_grid(theta[:, -1], size, align_corners=align_corners)
+        return self.map_points(theta[:, :-1], points)
+
 
 def compose_matrices(
     transform: Transform, theta: Float[Tensor, "batch n ..."]

@@ -1,6 +1,7 @@
 """Transforms made of transforms: one after another, and backwards."""
 
 import math
+from collections.abc import Sequence
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -67,7 +68,16 @@ class Compose(Transform):
     def map_points(
         self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
     ) -> Float[Tensor, "batch *size dims"]:
-        between = self.second.map_points(theta[:, self._length :], points)
+        return self._then_first(theta, self.second.map_points(theta[:, self._length :], points))
+
+    def map_grid(
+        self, theta: Float[Tensor, "batch num_params"], size: Sequence[int], *, align_corners: bool
+    ) -> Float[Tensor, "batch *size dims"]:
+        second = theta[:, self._length :]
+        between = self.second.map_grid(second, size, align_corners=align_corners)
+        return self._then_first(theta, between)
+
+    def _then_first(self, theta: Tensor, between: Tensor) -> Tensor:
         # A point that was lost stays lost, and its NaN meets no zero gradient in `first`.
         lost = ~(between.detach().abs().amax(-1, keepdim=True) < math.inf)
         source = self.first.map_points(theta[:, : self._length], between.masked_fill(lost, 0.0))

@@ -1,12 +1,13 @@
 """The thin-plate spline: control points pull the plane along, bending it least."""
 
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Any, final
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from ..grid import canonical_grid
+from ..grid import canonical_grid, kept, shared_grid
 from .linear import apply_matrix
 from .transform import Transform
 
@@ -48,13 +49,13 @@ class ThinPlateSpline(Transform):
         self.dims = len(size)
         self.ridge = ridge
         self.num_params = len(self.identity)
-        # As integers, so that `module.half()` and its kin, which cast every float, cannot round it.
-        solution = _solution(self._control_points(), ridge).view(torch.int64)
-        self.register_buffer("_solution", solution, persistent=False)
+        # What a traced graph takes, which cannot ask the cache.
+        device = torch.get_default_device()
+        self.register_buffer("_solution", self._solve(device), persistent=False)
 
     @property
     def identity(self) -> Float64[Tensor, " num_params"]:
-        return self._control_points().flatten()
+        return _control_points(self.size).flatten()
 
     def basis(self, points: Float[Tensor, "*size dims"]) -> Float[Tensor, "*size control"]:
         """How much of each control point's displacement a point takes.
@@ -62,40 +63,87 @@ class ThinPlateSpline(Transform):
         It depends on the points only: the B of the paper's T_theta = M_theta B. It is computed in
         float64, since its terms cancel.
         """
-        points64 = points.double()
-        control = self._control_points(points.device)
-        squared = (points64.unsqueeze(-2) - control).square().sum(-1)
-        terms = [_kernel(squared, self.dims), torch.ones_like(points64[..., :1]), points64]
-        # Neither autocast nor TF32 touches a product in float64.
-        return (torch.cat(terms, dim=-1) @ self._solution.view(torch.float64)).to(points.dtype)
+        solution = self._solution
+        # Elsewhere is also a module that was built on the meta device.
+        if not torch.compiler.is_compiling() or solution.device != points.device:
+            solution = self._solve(points.device)
+        return _basis(points, self.size, solution)
 
     def map_points(
         self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]
     ) -> Float[Tensor, "batch *size dims"]:
-        offsets = theta - self._control_points(theta.device).flatten().to(theta.dtype)
-        columns = offsets.unflatten(1, (-1, self.dims)).transpose(1, 2)
-        no_shift = torch.zeros_like(columns[..., :1])
-        return points + apply_matrix(torch.cat([columns, no_shift], dim=-1), self.basis(points))
+        return self._bend(theta, points, self.basis(points))
+
+    def map_grid(
+        self, theta: Float[Tensor, "batch num_params"], size: Sequence[int], *, align_corners: bool
+    ) -> Float[Tensor, "batch *size dims"]:
+        convention = {"align_corners": align_corners, "dtype": theta.dtype, "device": theta.device}
+        points = shared_grid(size, **convention)
+        if torch.compiler.is_compiling():
+            basis = self.basis(points)
+        else:
+            basis = kept(_grid_basis, self.size, self.ridge, tuple(size), *convention.values())
+        return self._bend(theta, points.unsqueeze(0), basis.unsqueeze(0))
 
     def extra_repr(self) -> str:
         return f"size={self.size}, ridge={self.ridge}"
 
-    def _control_points(self, device: torch.device | None = None) -> Tensor:
-        grid = canonical_grid(self.size, align_corners=True, dtype=torch.float64, device=device)
-        return grid.flatten(0, -2)
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "ThinPlateSpline":
+        # `half`, `to` and `to_empty` end here; they would round the constants, or leave them unset.
+        super()._apply(fn, recurse)
+        self._solution = self._solve(self._solution.device)
+        return self
+
+    def _bend(self, theta: Tensor, points: Tensor, basis: Tensor) -> Tensor:
+        control = _control_points(self.size, theta.device)
+        offsets = theta - control.flatten().to(theta.dtype)
+        columns = offsets.unflatten(1, (-1, self.dims)).transpose(1, 2)
+        no_shift = torch.zeros_like(columns[..., :1])
+        return points + apply_matrix(torch.cat([columns, no_shift], dim=-1), basis)
+
+    def _solve(self, device: torch.device) -> Tensor:
+        return kept(_solution, self.size, self.ridge, device)
 
 
-def _solution(control: Tensor, ridge: float) -> Tensor:
+def _control_points(size: tuple[int, ...], device: torch.device | None = None) -> Tensor:
+    grid = canonical_grid(size, align_corners=True, dtype=torch.float64, device=device)
+    return grid.flatten(0, -2)
+
+
+def _solution(size: tuple[int, ...], ridge: float, device: torch.device) -> Tensor:
     """The matrix from displacements of the control points to weights of kernel, 1 and points."""
+    control = _control_points(size, device)
     count, dims = control.shape
     squared = (control.unsqueeze(1) - control).square().sum(-1)
-    bending = _kernel(squared, dims) + ridge * torch.eye(count, dtype=torch.float64)
+    unit = torch.eye(count + dims + 1, dtype=torch.float64, device=device)
+    bending = _kernel(squared, dims) + ridge * unit[:count, :count]
     linear = torch.cat([torch.ones_like(control[:, :1]), control], dim=1)
-    corner = torch.zeros(dims + 1, dims + 1, dtype=torch.float64)
+    corner = torch.zeros_like(unit[count:, count:])
     upper = torch.cat([bending, linear], dim=1)
     lower = torch.cat([linear.T, corner], dim=1)
-    unit = torch.eye(count + dims + 1, count, dtype=torch.float64)
-    return torch.linalg.solve(torch.cat([upper, lower]), unit).contiguous()
+    return torch.linalg.solve(torch.cat([upper, lower]), unit[:, :count]).contiguous()
+
+
+def _basis(points: Tensor, size: tuple[int, ...], solution: Tensor) -> Tensor:
+    points64 = points.double()
+    squared = (points64.unsqueeze(-2) - _control_points(size, points.device)).square().sum(-1)
+    terms = [_kernel(squared, len(size)), torch.ones_like(points64[..., :1]), points64]
+    # Neither autocast nor TF32 touches a product in float64.
+    return (torch.cat(terms, dim=-1) @ solution).to(points.dtype)
+
+
+def _grid_basis(
+    size: tuple[int, ...],
+    ridge: float,
+    out_size: tuple[int, ...],
+    align_corners: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    points = canonical_grid(out_size, align_corners=align_corners, dtype=dtype, device=device)
+    basis = _basis(points, size, kept(_solution, size, ridge, device))
+    # One plane in memory per control point, as `apply_matrix` reads it.
+    return basis.movedim(-1, 0).contiguous().movedim(0, -1)
 
 
 def _kernel(squared: Tensor, dims: int) -> Tensor:

@@ -1,11 +1,14 @@
 """The role of a transform: `theta` and target points give source points."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import final
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
+
+from ..grid import shared_grid
 
 
 class Transform(nn.Module, ABC):
@@ -35,8 +38,40 @@ class Transform(nn.Module, ABC):
         """The source points, for points of each batch element, or one set for all (`shared` is 1).
 
         Both arguments come checked, of one dtype, float32 or float64. The arithmetic must stay in
-        it under autocast: no matrix products, which autocast and TF32 round.
+        it under autocast: no matrix products, which autocast and TF32 round. `points` are shared
+        with other calls and must not be written in.
         """
+
+    def map_grid(
+        self, theta: Float[Tensor, "batch ..."], size: Sequence[int], *, align_corners: bool
+    ) -> Float[Tensor, "batch *size dims"]:
+        """`map_points` of the canonical grid; for a family to do with constants that it keeps."""
+        points = shared_grid(
+            size, align_corners=align_corners, dtype=theta.dtype, device=theta.device
+        )
+        return self.map_points(theta, points.unsqueeze(0))
+
+    @final
+    def grid(
+        self, theta: Float[Tensor, "batch ..."], size: Sequence[int], *, align_corners: bool
+    ) -> Float[Tensor, "batch *size dims"]:
+        """The sampling grid of an output of this size: `forward` of its canonical grid.
+
+        Args:
+            theta: One row of parameters per batch element.
+            size: `(height, width)` or `(depth, height, width)`.
+            align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image.
+
+        Raises:
+            ValueError: If `theta` or `size` has not the shape that the family needs.
+        """
+        self._check_theta(theta)
+        if len(size) != self.dims:
+            raise ValueError(
+                f"`size` must be {self.dims} lengths for {type(self).__name__}, got {tuple(size)}."
+            )
+        dtype = torch.promote_types(theta.dtype, torch.float32)
+        return self.map_grid(theta.to(dtype), size, align_corners=align_corners)
 
     @final
     def forward(
@@ -51,11 +86,7 @@ class Transform(nn.Module, ABC):
         Raises:
             ValueError: If `theta` or `points` has not the shape that the family needs.
         """
-        if self.num_params is not None and (theta.ndim != 2 or theta.shape[1] != self.num_params):
-            raise ValueError(
-                f"`theta` must have shape (batch, {self.num_params}) for {type(self).__name__}, "
-                f"got {tuple(theta.shape)}."
-            )
+        self._check_theta(theta)
         if points.shape[-1] != self.dims:
             raise ValueError(
                 f"`points` must have {self.dims} coordinates for {type(self).__name__}, "
@@ -66,6 +97,14 @@ class Transform(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}"
+
+    @final
+    def _check_theta(self, theta: Tensor) -> None:
+        if self.num_params is not None and (theta.ndim != 2 or theta.shape[1] != self.num_params):
+            raise ValueError(
+                f"`theta` must have shape (batch, {self.num_params}) for {type(self).__name__}, "
+                f"got {tuple(theta.shape)}."
+            )
 
 
 def check_dims(dims: int) -> int:

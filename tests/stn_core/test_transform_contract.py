@@ -88,6 +88,17 @@ def test_points_of_each_element_as_one_set(transform):
 
 
 @every_transform
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_grid_is_that_of_the_canonical_points(transform, dtype):
+    size, theta = size_of(transform), thetas(transform, 3).to(dtype)
+    points = canonical_grid(size, align_corners=True, dtype=torch.promote_types(dtype, torch.float))
+    grid = transform.grid(theta, size, align_corners=True)
+    torch.testing.assert_close(grid, transform(theta, points))
+    with pytest.raises(ValueError, match=rf"`size` must be {transform.dims} lengths for .* \(4,\)"):
+        transform.grid(theta, (4,), align_corners=True)
+
+
+@every_transform
 def test_empty_batch_and_one_pixel(transform):
     points = canonical_grid((1,) * transform.dims, align_corners=True, dtype=torch.float64)
     assert transform(thetas(transform, 0), points).shape == (0, *points.shape)

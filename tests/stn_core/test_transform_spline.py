@@ -1,12 +1,15 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
-from contract import seeded, thetas
+from contract import images, seeded, thetas
 from kornia.geometry.transform import get_tps_transform, warp_points_tps
 from scipy.interpolate import RBFInterpolator
+from torch import nn
 
-from stn_core import canonical_grid
-from stn_core.transforms import Affine, ThinPlateSpline
+from stn_core import SpatialTransformer, canonical_grid, grid
+from stn_core.transforms import Affine, Compose, ThinPlateSpline
 
 SPLINES = [
     ThinPlateSpline(),
@@ -84,6 +87,43 @@ def test_casting_the_module_does_not_round_its_constants():
     spline, points = ThinPlateSpline(), torch.rand(5, 2, dtype=torch.float64, generator=seeded(0))
     expected = spline.basis(points)
     assert torch.equal(ThinPlateSpline().half().basis(points), expected)
+
+
+def test_built_on_meta_it_is_right_when_filled():
+    with torch.device("meta"):
+        moved, unfilled = ThinPlateSpline((2, 3)), ThinPlateSpline((2, 3))
+    points = torch.rand(5, 2, dtype=torch.float64, generator=seeded(0))
+    moved.to_empty(device="cpu")
+    expected = ThinPlateSpline((2, 3)).basis(points)
+    assert torch.equal(moved.get_buffer("_solution"), ThinPlateSpline((2, 3))._solution)
+    assert torch.equal(moved.basis(points), expected)
+    assert torch.equal(unfilled.basis(points), expected)
+
+
+def test_its_basis_on_the_canonical_grid_is_made_once():
+    spline, again = ThinPlateSpline((3, 4)), ThinPlateSpline((3, 4))
+    theta = thetas(spline, 2, dtype=torch.float32)
+    before = grid._kept.cache_info().misses
+    with torch.inference_mode():
+        spline.grid(theta, (6, 17), align_corners=False)
+    missed = grid._kept.cache_info().misses
+    theta.requires_grad_()
+    again.grid(theta, (6, 17), align_corners=False).sum().backward()
+    assert grid._kept.cache_info().misses == missed == before + 2
+    assert len(pickle.dumps(spline)) < 20_000
+
+
+@pytest.mark.usefixtures("compiling")
+def test_compiled_and_exported_warps_are_eager():
+    image, spline = images(2, 1, 5, 7), ThinPlateSpline((2, 3))
+    transform = Compose(Affine(), spline)
+    module = SpatialTransformer(nn.Sequential(nn.Flatten(), nn.Linear(35, 18)).double(), transform)
+    for _ in range(2):
+        # Before the constants are in the cache, and after.
+        program = torch.export.export(module, (image,))
+        compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+        for output in (program.module()(image), compiled(image)):
+            torch.testing.assert_close(output, module(image))
 
 
 def test_half_theta_is_finite_everywhere():
