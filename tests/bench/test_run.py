@@ -111,10 +111,10 @@ def test_more_seeds_run_only_what_is_new(undisturbed, tmp_path):
 def test_a_trial_that_fails_is_a_row_and_the_others_run(tmp_path):
     words = ["train.steps=5", "seeds=1", "train.optimizer=sgd", "train.lr=1e30"]
     done = stn_bench("run", QUICKSTART, *words, "--results", tmp_path, "--in-process", check=1)
-    assert "FAILED: Diverged: the loss was nan" in done.stdout
+    assert "CNN, seed 0, accuracy: FAILED: Diverged: the " in done.stdout
     trials = ResultStore(tmp_path).trials()
     assert set(trials.status) == {"failed"}
-    assert trials.failure.str.startswith("Diverged: the loss was").all()
+    assert trials.failure.str.startswith("Diverged: the ").all()
     rows = ResultStore(tmp_path).read().table.to_pylist()
     assert {row["failure_kind"] for row in rows} == {"diverged"}
     assert all("Traceback" in row["traceback"] for row in rows)
