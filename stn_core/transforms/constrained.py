@@ -20,10 +20,11 @@ class ConstrainedAffine(Transform):
 
     Args:
         fixed: The matrix row by row, 2 rows of 3 or 3 rows of 4: a number where the entry is fixed,
-            0 among them, and None where it is free.
+            0 among them, and None where it is free. Every entry is free when None.
+        dims: 2 or 3; as many as `fixed` has rows when None, and 2 without `fixed`.
 
     Raises:
-        ValueError: If `fixed` is not of that shape, or leaves nothing free.
+        ValueError: If `fixed` is not of that shape, leaves nothing free, or has not `dims` rows.
 
     Example:
         >>> crop = ConstrainedAffine(((0.5, 0.0, None), (0.0, 0.5, None)))
@@ -33,11 +34,18 @@ class ConstrainedAffine(Transform):
 
     def __init__(
         self,
-        fixed: tuple[tuple[float | None, ...], ...] = ((None, None, None), (None, None, None)),
+        fixed: tuple[tuple[float | None, ...], ...] | None = None,
+        *,
+        dims: int | None = None,
     ) -> None:
         super().__init__()
+        if fixed is None:
+            rows = check_dims(2 if dims is None else dims)
+            fixed = ((None,) * (rows + 1),) * rows
         if len(fixed) not in (2, 3) or any(len(row) != len(fixed) + 1 for row in fixed):
             raise ValueError(f"`fixed` must be 2 rows of 3 or 3 rows of 4 entries, got {fixed}.")
+        if dims not in (None, len(fixed)):
+            raise ValueError(f"`dims` must be {len(fixed)}, the rows of `fixed`, got {dims}.")
         self.dims = len(fixed)
         self.fixed = tuple(tuple(row) for row in fixed)
         self.num_params = sum(entry is None for row in fixed for entry in row)
