@@ -23,8 +23,10 @@ def without_timings(frame):
 def start(store, *words):
     arguments = [*COMMAND, "run", str(QUICKSTART), *OVERRIDES, "--results", str(store), *words]
     return subprocess.Popen(
-        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # A test run started in the background ignores SIGINT, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 def wait_for(condition, seconds=240):
