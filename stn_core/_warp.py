@@ -81,10 +81,11 @@ def sampling_grid(
 
 def check_output_size(size: Sequence[int], transform: Transform) -> None:
     """Refuse a size that the transform cannot fill."""
-    if len(size) != transform.dims or min(size) < 1:
+    is_no_size = isinstance(size, int) or any(isinstance(n, float) for n in size)
+    if is_no_size or len(size) != transform.dims or min(size) < 1:
         raise ValueError(
             f"`output_size` must be {transform.dims} positive lengths for a transform "
-            f"with dims={transform.dims}, got {tuple(size)}."
+            f"with dims={transform.dims}, got {size}."
         )
 
 

@@ -41,8 +41,8 @@ class ThinPlateSpline(Transform):
 
     def __init__(self, size: tuple[int, ...] = (4, 4), *, ridge: float = 0.0) -> None:
         super().__init__()
-        if len(size) not in (2, 3) or min(size) < 2:
-            raise ValueError(f"`size` must be 2 or 3 lengths of at least 2, got {tuple(size)}.")
+        if isinstance(size, int) or len(size) not in (2, 3) or min(size) < 2:
+            raise ValueError(f"`size` must be 2 or 3 lengths of at least 2, got {size}.")
         if ridge < 0:
             raise ValueError(f"`ridge` must be at least 0, got {ridge}.")
         self.size = tuple(size)

@@ -1,4 +1,5 @@
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,5 +153,8 @@ def test_wrong_arguments_are_refused():
         ValueError, match=r"`size` must be 2 or 3 lengths of at least 2, got \(4,\)"
     ):
         ThinPlateSpline((4,))
+    one: Any = 4
+    with pytest.raises(ValueError, match=r"`size` must be 2 or 3 lengths of at least 2, got 4"):
+        ThinPlateSpline(one)
     with pytest.raises(ValueError, match=r"`ridge` must be at least 0, got -1"):
         ThinPlateSpline(ridge=-1.0)

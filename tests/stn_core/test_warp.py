@@ -84,6 +84,12 @@ def test_wrong_arguments_are_refused():
         warp(image, IDENTITY[:, :2], affine)
     with pytest.raises(ValueError, match=r"`output_size` must be 2 positive lengths .* got \(3,\)"):
         warp(image, IDENTITY, affine, output_size=(3,))
+    whole: Any = 5
+    with pytest.raises(ValueError, match=r"`output_size` must be 2 positive lengths .* got 5"):
+        warp(image, IDENTITY, affine, output_size=whole)
+    fraction: Any = (3, 3.5)
+    with pytest.raises(ValueError, match=r"`output_size` must be 2 positive .* got \(3, 3\.5\)"):
+        warp(image, IDENTITY, affine, output_size=fraction)
     with pytest.raises(ValueError, match=r"`output_size` must be 2 positive .* got \(0, 3\)"):
         warp(image, IDENTITY, affine, output_size=(0, 3))
     with pytest.raises(ValueError, match=r"`padding` must be .* got 'fused'"):
