@@ -10,18 +10,24 @@ if TYPE_CHECKING:
     from .study import Study
 
 
-def run(study: "Study", results: str | Path = "results", **options: Any) -> "ResultStore":
+def run(
+    study: "Study | str | Path", results: str | Path = "results", **options: Any
+) -> "ResultStore":
     """Run what a study lacks in the store at `results`; gives the store.
 
+    A script that calls it needs the guard `if __name__ == "__main__":`: timing starts processes.
+
     Args:
-        study: A study, as `bench.study.load_study` gives it.
+        study: The file of a study, or what `bench.study.load_study` gives.
         results: Folder or URI of the store.
         **options: `data_dir`, `device`, `address`, `in_process` and `rerun` of `bench.launch.run`.
     """
     from bench.launch import run as events
     from bench.results import ResultStore
+    from bench.study import Study, load_study
 
-    for _ in events(study, results, **options):
+    loaded = study if isinstance(study, Study) else load_study(study)
+    for _ in events(loaded, results, **options):
         pass
     return ResultStore(results)
 

@@ -3,11 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
 from .errors import BenchError
+
+if TYPE_CHECKING:
+    from .results import ResultStore
 
 app = typer.Typer(
     name="stn-bench",
@@ -135,7 +138,7 @@ def run(
     spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in tally.stages.items())
     console.print(f"time: {total:.1f} s ({spent})", markup=False)
     console.print(f"report: {report.html}", markup=False)
-    if report.failed:
+    if report.undone:
         raise typer.Exit(1)
 
 
@@ -155,7 +158,9 @@ def status(
     from .study import load_study
 
     loaded = load_study(study, overrides or (), profile=profile, only=only or ())
-    state = study_account(loaded, ResultStore(results), device)
+    store = ResultStore(results)
+    _name_corrupt(store)
+    state = study_account(loaded, store, device)
     if as_json:
         typer.echo(json.dumps({"study": loaded.name, **state.counts}))
         return
@@ -176,14 +181,20 @@ def report(
     output: Annotated[Optional[Path], typer.Option(help="Folder of the report.")] = None,  # noqa: UP045
 ) -> None:
     """Make the report again from the store alone."""
+    from .ledger import stored_study
     from .report import write_report
     from .results import ResultStore
-    from .study import Study, load_study
+    from .study import load_study
 
     if study.endswith((".yaml", ".yml")) or "/" in study:
         loaded = load_study(study, overrides or (), profile=profile, only=only or ())
     else:
-        loaded = Study.model_validate_json(ResultStore(results).read_study(study))
+        if overrides or profile or only:
+            raise BenchError(
+                f"overrides, --profile and --only need the study's file, not its name `{study}`"
+            )
+        loaded = stored_study(ResultStore(results), study)
+    _name_corrupt(ResultStore(results))
     made = write_report(loaded, results, device, output)
     typer.echo(made.summary)
     typer.echo(f"report: {made.html}")
@@ -214,6 +225,11 @@ def schema() -> None:
     from .study.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=1))
+
+
+def _name_corrupt(store: "ResultStore") -> None:
+    for file in store.read([]).corrupt:
+        typer.echo(f"{file}: its content is not what was written; `run` sets it aside", err=True)
 
 
 def main() -> None:

@@ -4,11 +4,13 @@ import dataclasses
 import datetime
 import os
 import secrets
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from .environment import code_hash, local_device
+from .errors import BenchError
 from .jobs import Event, Job, Launch
 from .ledger import Rerun, account
 from .results import ResultStore
@@ -46,7 +48,7 @@ def run(
     store = ResultStore(results)
     launch = Launch(
         run_id=f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
-        store=store.location if "://" in store.location else str(Path(store.location).resolve()),
+        store=store.location,
         folder=Path(study.folder),
         data_dir=data_dir,
         code_hash=code_hash(study.own_files()),
@@ -62,7 +64,10 @@ def run(
         return
     yield Event("stage", text="start")
     with _runner(study, in_process, address) as runner:
-        known = known or runner.device()
+        there = runner.device()
+        if device == "cuda" != there:
+            raise BenchError("--device cuda: there is no GPU; use --device cpu")
+        known = known or there
         _close_interrupted(study, known, store, launch)
         jobs = account(study, known, store, launch.code_hash, rerun=rerun).jobs
         yield Event("planned", count=len(jobs))
@@ -89,7 +94,7 @@ def _secure_ray(local: bool) -> None:
     The token is of this run alone and handed on through the environment: none is left on disk.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if local and "RAY_AUTH_MODE" not in os.environ:
+    if local and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 

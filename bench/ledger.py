@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from .environment import code_hash, local_device
+from .errors import BenchError
 from .jobs import Job
 from .results import ResultStore
 from .results.marks import Mark
@@ -45,7 +48,7 @@ def account(
     study: Study,
     device: str,
     store: ResultStore,
-    code: str,
+    code: str | None,
     marks: Iterable[Mark] = (),
     rerun: Rerun | None = None,
 ) -> Account:
@@ -71,7 +74,8 @@ def account(
             good[phase] = [row for row in attempts if _good(row, phase, resources.cpus)]
             ended = [row for row in attempts if row["failure_kind"] != "interrupted"]
             failed |= bool(ended) and not good[phase] and ended[-1]["status"] == "failed"
-            stale = bool(good[phase]) and all(r["code_hash"] != code for r in good[phase])
+            known = code is not None and bool(good[phase])
+            stale = known and all(r["code_hash"] != code for r in good[phase])
             if not good[phase] or rerun == "all" or (rerun == "stale" and stale):
                 number = 1 + max((row["attempt"] for row in ended), default=0)
                 jobs.append(Job(trial, phase, number, resources.cpus))
@@ -87,9 +91,32 @@ def account(
 
 
 def study_account(study: Study, store: ResultStore, device: str) -> Account:
-    """The account by what the store alone says; `auto` is the device that was used last."""
+    """The account by what the store alone says; `auto` is the device that was used last.
+
+    Where the user's own code is not at hand, nothing can be said of staleness and nothing is.
+    """
     known = used_device(study, store) if device == "auto" else device
-    return account(study, known, store, code_hash(study.own_files()), store.marks())
+    try:
+        code = code_hash(study.own_files())
+    except BenchError:
+        code = None
+    return account(study, known, store, code, store.marks())
+
+
+def asked_for(study: Study, table: pa.Table) -> pa.Table:
+    """The rows without timings by another protocol or on other threads than the study's."""
+    threads = study.resources.timing.cpus
+    columns = zip(*(table[c].to_pylist() for c in ("phase", "protocol", "threads")), strict=True)
+    wanted = [p != "timing" or row == [PROTOCOL, threads] for p, *row in columns]
+    return table.filter(pa.array(wanted, pa.bool_()))
+
+
+def stored_study(store: ResultStore, name: str) -> Study:
+    """A study as it was last run on a store."""
+    try:
+        return Study.model_validate_json(store.read_study(name))
+    except ValueError as error:
+        raise BenchError(f"store {store.location}: its study `{name}` is damaged") from error
 
 
 def used_device(study: Study, store: ResultStore) -> str:

@@ -36,6 +36,12 @@ def check_study(study: Study, device: str, launch: Launch) -> None:
             _task(settings, launch).check(settings, _place(device, launch))
         except BenchError as error:
             raise BenchError(f"{study.name}: variant `{variant.name}`: {error}") from error
+        except (Exception, SystemExit) as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            raise BenchError(
+                f"{study.name}: variant `{variant.name}`: {one_line(error)} "
+                f"({frame.filename}:{frame.lineno})"
+            ) from error
 
 
 def run_attempt(job: Job, launch: Launch) -> Outcome:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BenchError, InfrastructureError
-from ..ledger import study_account, used_device
+from ..errors import InfrastructureError
+from ..ledger import asked_for, study_account, used_device
 from ..results import ResultStore
-from ..results.frames import best_attempts
+from ..results.frames import best_attempts, long, trials
 from ..study import Study
 from . import render
 from .answer import findings
@@ -16,12 +16,12 @@ from .words import answer, variants_table
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report lies, its table and answer as text, and whether trials failed."""
+    """Where the report lies, its table and answer as text, and how many trials are not done."""
 
     summary: str
     html: Path
     markdown: Path
-    failed: int
+    undone: int
 
 
 def write_report(
@@ -33,23 +33,21 @@ def write_report(
         study: The study, from its file or from the store.
         results: The store.
         device: Whose trials; `auto` is the device that was used last.
-        output: The folder; `reports/<study>` in the store where it is a folder.
+        output: The folder; `reports/<study>` in the store, or here where the store is no folder.
 
     Raises:
-        BenchError: The store is no folder and there is no `output`.
         InfrastructureError: The report cannot be written.
     """
-    if output is None:
-        if "://" in str(results):
-            raise BenchError(
-                f"the store {results} is no folder; say where the report goes: --output"
-            )
-        output = Path(results) / "reports" / study.name
     store = ResultStore(results)
+    if output is None:
+        home = Path() if "://" in store.location else Path(store.location)
+        output = home / "reports" / study.name
     known = used_device(study, store) if device == "auto" else device
     state = study_account(study, store, known)
-    attempts = best_attempts(store.read().table)
-    found = findings(study, known, store.trials(), store.curves(), attempts, state)
+    table = asked_for(study, store.read().table)
+    found = findings(
+        study, known, trials(table), long(table, "curves"), best_attempts(table), state
+    )
     drawn = charts(found)
     command = f"stn-bench report {study.name} --results {results}"
     try:
@@ -61,4 +59,5 @@ def write_report(
     except OSError as error:
         raise InfrastructureError(f"the report cannot be written: {error}") from error
     summary = "\n".join(["", render.text_table(variants_table(found)), "", *answer(found), ""])
-    return Report(summary, output / "report.html", output / "report.md", state.counts["failed"])
+    undone = state.counts["trials"] - state.counts["done"]
+    return Report(summary, output / "report.html", output / "report.md", undone)

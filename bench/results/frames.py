@@ -10,10 +10,15 @@ IDENTITY = ["trial_id", "study", "variant", "seed"]
 
 
 def best_attempts(table: pa.Table) -> list[dict[str, Any]]:
-    """Of each phase of each trial the newest good attempt, or else the newest failure."""
+    """Of each phase of each trial the newest good attempt, or else the newest failure.
+
+    An attempt that its run's death cut short says nothing of a trial, and is left out.
+    """
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in table.to_pylist():
         key = (row["trial_id"], row["phase"])
+        if row["failure_kind"] == "interrupted":
+            continue
         if key not in best or _rank(row) > _rank(best[key]):
             best[key] = row
     return [best[key] for key in sorted(best)]
@@ -23,7 +28,6 @@ def _rank(row: dict[str, Any]) -> tuple:
     good = row["status"] == "done"
     return (
         good,
-        row["failure_kind"] != "interrupted",
         row["attempt"],
         row["started_at"],
         row["file"],

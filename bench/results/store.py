@@ -1,13 +1,13 @@
 """ResultStore: where attempts lie. The only state on disk that the harness has."""
 
 import contextlib
+import hashlib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.fs as fs
 
 from ..errors import BenchError, InfrastructureError
 from .files import (
@@ -48,8 +48,8 @@ class ResultStore:
     """
 
     def __init__(self, location: str | Path) -> None:
-        self.location = str(location)
         self._system, self._root = open_location(location)
+        self.location = str(location) if "://" in str(location) else self._root
 
     def write(self, attempt: Attempt) -> str:
         """Write an attempt, whole or not at all; gives the name of its file."""
@@ -69,7 +69,7 @@ class ResultStore:
                 return self._read(columns)
             except FileNotFoundError:
                 continue
-            except OSError as error:
+            except (OSError, pa.ArrowException) as error:
                 raise InfrastructureError(
                     f"store {self.location}: cannot be read: {error}"
                 ) from error
@@ -113,27 +113,30 @@ class ResultStore:
             self._system.delete_file(mark.path)
 
     def write_checkpoint(self, trial_id: str, content: bytes) -> None:
-        """Keep the trained weights of a trial (safetensors)."""
-        path = f"{self._root}/checkpoints/{trial_id}.safetensors"
+        """Keep the trained weights of a trial (safetensors), with their hash in the name."""
+        digest = hashlib.sha256(content).hexdigest()
+        path = f"{self._root}/checkpoints/{trial_id}.{digest}.safetensors"
         write_whole(self._system, path, content)
 
     def read_checkpoint(self, trial_id: str) -> bytes:
         """The trained weights of a trial.
 
         Raises:
-            BenchError: The store has none.
+            BenchError: The store has none that are whole.
         """
-        try:
-            return read_bytes(self._system, f"{self._root}/checkpoints/{trial_id}.safetensors")
-        except FileNotFoundError:
-            raise BenchError(
-                f"store {self.location}: has no checkpoint of trial {trial_id}"
-            ) from None
+        for info in list_files(self._system, f"{self._root}/checkpoints"):
+            if info.base_name.startswith(f"{trial_id}."):
+                content = read_bytes(self._system, info.path)
+                if hashlib.sha256(content).hexdigest() == info.base_name.split(".")[1]:
+                    return content
+        raise BenchError(f"store {self.location}: has no checkpoint of trial {trial_id}")
 
     def has_checkpoint(self, trial_id: str) -> bool:
-        """Whether the trained weights of a trial are there."""
-        path = f"{self._root}/checkpoints/{trial_id}.safetensors"
-        return self._system.get_file_info(path).type == fs.FileType.File
+        """Whether the trained weights of a trial are there, and whole."""
+        try:
+            return bool(self.read_checkpoint(trial_id))
+        except BenchError:
+            return False
 
     def write_study(self, name: str, text: str) -> None:
         """Keep a study as it was run, so that a report needs nothing but the store."""

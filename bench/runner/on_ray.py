@@ -6,6 +6,7 @@ decided here, and every attempt leaves a row.
 
 import logging
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,8 @@ class OnRay:
         if self._address is None:
             self._reaper = reaper.start()
             options = {"address": "local", "num_cpus": usable_cpus(), "include_dashboard": False}
+        else:
+            _refuse_unreachable(self._address)
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -162,6 +165,17 @@ def _hide_gpus(device: str) -> None:
     """Ray leaves a task that asked for no GPU all of them to see."""
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ray tries for minutes to reach `HOST:PORT` where nobody listens."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise InfrastructureError(f"cannot reach Ray at {address}: {error}") from error
 
 
 def _request(phase: Phase, device: str) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..components import suggest
-from .document import KeyPath
+from .document import KeyPath, parse_scalar
 
 Positive = Annotated[int, Field(ge=1)]
 Assignments = dict[str, Any]
@@ -44,7 +44,7 @@ class Published(Strict):
     """A figure from the literature, shown beside ours."""
 
     where: Assignments
-    metric: str
+    metric: Literal["test_error"]
     value: float
     source: str
 
@@ -87,7 +87,7 @@ class StudyFile(Strict):
     task: str
     base: Base
     vary: Axes = {}
-    zip: list[Axes] = []
+    zip: list[Annotated[Axes, Field(min_length=1)]] = []
     ablate: Axes = {}
     add: Axes = {}
     variants: list[NamedVariant] = []
@@ -198,11 +198,7 @@ def show(value: Any) -> str:
 def _unquote(type_name: str, given: Any) -> str:
     if type_name not in ("int", "float") or not isinstance(given, str):
         return ""
-    try:
-        float(given)
-    except ValueError:
-        return ""
-    return "; take away the quotes"
+    return "; take away the quotes" if isinstance(parse_scalar(given), int | float) else ""
 
 
 def _owner(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:

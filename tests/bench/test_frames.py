@@ -51,7 +51,6 @@ def test_a_trial_is_one_row_with_metrics_and_timings(trials):
         ),
         ([attempt(number=1, **FAILED), attempt(number=2, **INTERRUPTED)],
          "failed", 1, "ValueError: no", None),
-        ([attempt(number=1, **INTERRUPTED)], "failed", 1, "Interrupted: gone", None),
         ([attempt(), attempt(phase="timing", **FAILED)], "failed", 1, "ValueError: no", 5.0),
         (
             [attempt(failure="E: accuracy"), attempt(phase="timing")],
@@ -60,13 +59,17 @@ def test_a_trial_is_one_row_with_metrics_and_timings(trials):
     ],
     ids=["failed then done", "done then failed", "interrupted then done", "two good, 9 and 10",
          "the later number, begun earlier", "one number twice", "two failures",
-         "interrupted says nothing", "interrupted alone", "timing failed", "accuracy failed"],
+         "interrupted says nothing", "timing failed", "accuracy failed"],
 )  # fmt: skip
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_best_attempt_speaks(order, attempts, status, number, failure, error, trials):
     (row,) = trials(*attempts[::order])
     assert (row["status"], row["attempt"], row["failure"]) == (status, number, failure)
     assert row.get("test_error") == error
+
+
+def test_an_attempt_cut_short_says_nothing_of_its_trial(trials):
+    assert trials(attempt(number=1, **INTERRUPTED)) == []
 
 
 def test_rows_stand_in_the_order_of_study_variant_and_seed(trials):

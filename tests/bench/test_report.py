@@ -141,7 +141,7 @@ def test_half_of_the_trials_missing_and_one_failed(tmp_path):
     text = made.markdown.read_text()
     assert "Of 6 trials 3 are done, 1 failed, 2 are missing and 0 are running." in text
     assert "| ST-CNN | 1 | ValueError: it broke |" in text
-    assert made.failed == 1
+    assert made.undone == 3
 
 
 def test_no_baseline_compares_nothing(tmp_path):
