@@ -50,7 +50,7 @@ def run(
         run_id=f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         store=store.location,
         folder=Path(study.folder),
-        data_dir=data_dir,
+        data_dir=data_dir and data_dir.expanduser().resolve(),
         code_hash=code_hash(study.own_files()),
     )
     for file in store.read([]).corrupt:
