@@ -17,6 +17,7 @@ from stn_core import LocalisationNetwork, SpatialTransformer, place
 
 from .components import describe, source_file, suggest
 from .errors import BenchError
+from .jobs import one_line
 
 
 def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any) -> Any:
@@ -128,7 +129,7 @@ def _load(target: str, folder: Path) -> Any:
     try:
         loaded = _own(file) if module.endswith(".py") else importlib.import_module(module)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(error)
         raise BenchError(f"`{target}`: {file} cannot be imported: {reason}") from error
     return getattr(loaded, attribute)
 

@@ -186,6 +186,7 @@ def report(
     from .results import ResultStore
     from .study import load_study
 
+    store = ResultStore(results)
     if study.endswith((".yaml", ".yml")) or "/" in study:
         loaded = load_study(study, overrides or (), profile=profile, only=only or ())
     else:
@@ -193,8 +194,8 @@ def report(
             raise BenchError(
                 f"overrides, --profile and --only need the study's file, not its name `{study}`"
             )
-        loaded = stored_study(ResultStore(results), study)
-    _name_corrupt(ResultStore(results))
+        loaded = stored_study(store, study)
+    _name_corrupt(store)
     made = write_report(loaded, results, device, output)
     typer.echo(made.summary)
     typer.echo(f"report: {made.html}")

@@ -17,7 +17,6 @@ from .results import ResultStore
 from .runner.in_process import InProcess
 from .runner.runner import Runner
 from .study import Study
-from .study.study import PhaseName
 
 
 def run(
@@ -129,8 +128,7 @@ def _close_interrupted(study: Study, device: str, store: ResultStore, launch: La
         trial = trials.get(mark.trial_id)
         if trial is None or mark.alive:
             continue
-        phase: PhaseName = "timing" if mark.phase == "timing" else "accuracy"
-        job = Job(trial, phase, mark.attempt, getattr(study.resources, phase).cpus)
+        job = Job(trial, mark.phase, mark.attempt, getattr(study.resources, mark.phase).cpus)
         failure = f"Interrupted: its worker ({mark.host}, process {mark.pid}) is gone"
         store.write(job.cut_short(launch, "interrupted", failure, mark.started))
         store.remove_mark(mark)

@@ -24,11 +24,12 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Account:
-    """State of each trial of a study, by `trial_id`: every trial is in one of the first four.
+    """State of each trial of a study on `device`, by `trial_id`.
 
-    `stale` are those of `done` whose code has changed since.
+    Every trial is in one of the first four; `stale` are those of `done` that other code made.
     """
 
+    device: str
     done: tuple[str, ...]
     failed: tuple[str, ...]
     running: tuple[str, ...]
@@ -71,7 +72,7 @@ def account(
         for phase in trial.phases:
             resources = getattr(study.resources, phase)
             attempts = sorted(rows.get((trial.trial_id, phase), []), key=lambda row: row["attempt"])
-            good[phase] = [row for row in attempts if _good(row, phase, resources.cpus)]
+            good[phase] = [row for row in attempts if _good(row, resources.cpus)]
             ended = [row for row in attempts if row["failure_kind"] != "interrupted"]
             failed |= bool(ended) and not good[phase] and ended[-1]["status"] == "failed"
             known = code is not None and bool(good[phase])
@@ -87,7 +88,7 @@ def account(
         states[state].append(trial.trial_id)
     done_ids = set(states["done"])
     states["stale"] = [t for t in states["stale"] if t in done_ids]
-    return Account(**{s: tuple(ids) for s, ids in states.items()}, jobs=tuple(jobs))
+    return Account(device, **{s: tuple(ids) for s, ids in states.items()}, jobs=tuple(jobs))
 
 
 def study_account(study: Study, store: ResultStore, device: str) -> Account:
@@ -105,9 +106,8 @@ def study_account(study: Study, store: ResultStore, device: str) -> Account:
 
 def asked_for(study: Study, table: pa.Table) -> pa.Table:
     """The rows without timings by another protocol or on other threads than the study's."""
-    threads = study.resources.timing.cpus
-    columns = zip(*(table[c].to_pylist() for c in ("phase", "protocol", "threads")), strict=True)
-    wanted = [p != "timing" or row == [PROTOCOL, threads] for p, *row in columns]
+    rows = table.select(["phase", "protocol", "threads"]).to_pylist()
+    wanted = [_as_asked(row, study.resources.timing.cpus) for row in rows]
     return table.filter(pa.array(wanted, pa.bool_()))
 
 
@@ -127,7 +127,12 @@ def used_device(study: Study, store: ResultStore) -> str:
     return max(mine, key=lambda row: row["started_at"])["device"] if mine else local_device()
 
 
-def _good(row: dict[str, Any], phase: str, cpus: int) -> bool:
-    if row["status"] != "done":
-        return False
-    return phase == "accuracy" or (row["protocol"] == PROTOCOL and row["threads"] == cpus)
+def _good(row: dict[str, Any], cpus: int) -> bool:
+    return row["status"] == "done" and _as_asked(row, cpus)
+
+
+def _as_asked(row: dict[str, Any], cpus: int) -> bool:
+    """Whether a row was measured as the study wants: a timing, by its protocol and threads."""
+    if row["phase"] != "timing":
+        return True
+    return row["protocol"] == PROTOCOL and row["threads"] == cpus

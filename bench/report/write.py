@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InfrastructureError
-from ..ledger import asked_for, study_account, used_device
+from ..ledger import asked_for, study_account
 from ..results import ResultStore
 from ..results.frames import best_attempts, long, trials
 from ..study import Study
@@ -42,11 +42,10 @@ def write_report(
     if output is None:
         home = Path() if "://" in store.location else Path(store.location)
         output = home / "reports" / study.name
-    known = used_device(study, store) if device == "auto" else device
-    state = study_account(study, store, known)
+    state = study_account(study, store, device)
     table = asked_for(study, store.read().table)
     found = findings(
-        study, known, trials(table), long(table, "curves"), best_attempts(table), state
+        study, state.device, trials(table), long(table, "curves"), best_attempts(table), state
     )
     drawn = charts(found)
     command = f"stn-bench report {study.name} --results {results}"

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import psutil
 import pyarrow.fs as fs
@@ -26,7 +27,7 @@ class Mark:
     study: str
     variant: str
     seed: int
-    phase: str
+    phase: Literal["accuracy", "timing"]
     attempt: int
     run_id: str
     host: str

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from ..jobs import Job, Launch, Outcome
-from ..results import ResultStore
+from .runner import lost
 
 PRELOAD = ["bench.trial", "bench.tasks.classify"]
 
@@ -26,9 +26,7 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
     try:
         return _submit(_attempt, job, launch)
     except BrokenProcessPool:
-        failure = "WorkerLost: the process of this attempt was killed"
-        ResultStore(launch.store).write(job.cut_short(launch, "lost", failure, started))
-        return Outcome(job, failure, "lost", time.time() - started)
+        return lost(job, launch, "the process of this attempt was killed", started)
 
 
 def _submit(function, *arguments):

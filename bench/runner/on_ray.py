@@ -18,10 +18,10 @@ from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
 from ..environment import usable_cpus
 from ..errors import BenchError, InfrastructureError
 from ..jobs import Event, Job, Launch, Outcome
-from ..results import ResultStore
 from ..study import Study
 from ..study.schema import Phase, Resources
 from . import fresh, reaper
+from .runner import lost
 
 LOST_ATTEMPTS = 3
 
@@ -202,8 +202,6 @@ def _outcome(reference: Any, job: Job, launch: Launch, started: float) -> Outcom
     try:
         return ray.get(reference)
     except (RayActorError, WorkerCrashedError) as error:
-        failure = f"WorkerLost: {' '.join(str(error).split())}"[:500]
-        ResultStore(launch.store).write(job.cut_short(launch, "lost", failure, started))
-        return Outcome(job, failure, "lost", time.time() - started)
+        return lost(job, launch, " ".join(str(error).split()), started)
     except RayTaskError as error:
         raise error.cause from None

@@ -1,9 +1,11 @@
 """What a runner is: it checks a study, makes attempts, and gives events as they come."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ..jobs import Event, Job, Launch
+from ..jobs import Event, Job, Launch, Outcome
+from ..results import ResultStore
 from ..study import Study
 
 
@@ -29,3 +31,10 @@ class Runner(Protocol):
     def timing(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
         """Make timing attempts one at a time, each in a fresh process, with nothing beside them."""
         ...
+
+
+def lost(job: Job, launch: Launch, reason: str, started: float) -> Outcome:
+    """The outcome of a job whose worker is gone, after its row has been written in its stead."""
+    failure = f"WorkerLost: {reason}"[:500]
+    ResultStore(launch.store).write(job.cut_short(launch, "lost", failure, started))
+    return Outcome(job, failure, "lost", time.time() - started)

@@ -50,10 +50,11 @@ def jobs(state):
 def mark(trial_id, phase="accuracy", **changes):
     host, pid, started = this_process()
     fields: dict[str, Any] = {
-        "study": "study", "variant": "base", "seed": 0, "attempt": 1, "run_id": "run",
+        "study": "study", "variant": "base", "seed": 0, "phase": phase, "attempt": 1,
+        "run_id": "run",
         "host": host, "pid": pid, "process_started": started, "started": 0.0,
     }  # fmt: skip
-    return Mark(trial_id=trial_id, phase=phase, **(fields | changes))
+    return Mark(trial_id=trial_id, **(fields | changes))
 
 
 def test_an_empty_store_misses_everything(study, store, ids):
