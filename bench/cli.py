@@ -3,14 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
 from .errors import BenchError
-
-if TYPE_CHECKING:
-    from .results import ResultStore
 
 app = typer.Typer(
     name="stn-bench",
@@ -153,14 +150,15 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count trials done, missing, failed, stale (done by other code) and running."""
-    from .ledger import study_account
+    from .ledger import COLUMNS, study_account
     from .results import ResultStore
     from .study import load_study
 
     loaded = load_study(study, overrides or (), profile=profile, only=only or ())
     store = ResultStore(results)
-    _name_corrupt(store)
-    state = study_account(loaded, store, device)
+    there = store.read(COLUMNS)
+    _name_corrupt(there.corrupt)
+    state = study_account(loaded, there.table, store.marks(), device)
     if as_json:
         typer.echo(json.dumps({"study": loaded.name, **state.counts}))
         return
@@ -195,8 +193,8 @@ def report(
                 f"overrides, --profile and --only need the study's file, not its name `{study}`"
             )
         loaded = stored_study(store, study)
-    _name_corrupt(store)
     made = write_report(loaded, results, device, output)
+    _name_corrupt(made.corrupt)
     typer.echo(made.summary)
     typer.echo(f"report: {made.html}")
 
@@ -228,8 +226,8 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=1))
 
 
-def _name_corrupt(store: "ResultStore") -> None:
-    for file in store.read([]).corrupt:
+def _name_corrupt(files: tuple[str, ...]) -> None:
+    for file in files:
         typer.echo(f"{file}: its content is not what was written; `run` sets it aside", err=True)
 
 

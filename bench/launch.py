@@ -12,7 +12,7 @@ from pathlib import Path
 from .environment import code_hash, local_device
 from .errors import BenchError
 from .jobs import Event, Job, Launch
-from .ledger import Rerun, account
+from .ledger import COLUMNS, Rerun, account
 from .results import ResultStore
 from .runner.in_process import InProcess
 from .runner.runner import Runner
@@ -52,23 +52,27 @@ def run(
         data_dir=data_dir and data_dir.expanduser().resolve(),
         code_hash=code_hash(study.own_files()),
     )
-    for file in store.read([]).corrupt:
+    there = store.read(COLUMNS)
+    for file in there.corrupt:
         store.set_aside(file)
         yield Event("stage", text=f"set aside {file}: its content is not what its name says")
     known = (
         device if device != "auto" else local_device() if in_process or address is None else None
     )
-    if known is not None and not account(study, known, store, launch.code_hash, rerun=rerun).jobs:
-        store.write_study(study.name, study.as_stored())
-        return
+    if known is not None:
+        state = account(study, known, there.table, launch.code_hash, rerun=rerun)
+        if not state.jobs:
+            store.write_study(study.name, study.as_stored())
+            return
     yield Event("stage", text="start")
     with _runner(study, in_process, address) as runner:
-        there = runner.device()
-        if device == "cuda" != there:
+        has = runner.device()
+        if device == "cuda" != has:
             raise BenchError("--device cuda: there is no GPU; use --device cpu")
-        known = known or there
+        known = known or has
         _close_interrupted(study, known, store, launch)
-        jobs = account(study, known, store, launch.code_hash, rerun=rerun).jobs
+        rows = store.read(COLUMNS).table
+        jobs = account(study, known, rows, launch.code_hash, rerun=rerun).jobs
         yield Event("planned", count=len(jobs))
         yield Event("stage", text="check")
         runner.check(study, known, launch)

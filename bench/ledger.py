@@ -18,7 +18,7 @@ Rerun = Literal["stale", "all"]
 
 COLUMNS = [
     "trial_id", "phase", "attempt", "status", "failure_kind", "code_hash", "protocol", "threads",
-    "device",
+    "device", "started_at",
 ]  # fmt: skip
 
 
@@ -48,18 +48,18 @@ class Account:
 def account(
     study: Study,
     device: str,
-    store: ResultStore,
+    table: pa.Table,
     code: str | None,
     marks: Iterable[Mark] = (),
     rerun: Rerun | None = None,
 ) -> Account:
-    """Compare a study with what a store holds.
+    """Compare a study with the rows of a store, of which only `COLUMNS` are needed.
 
     `jobs` are the attempts that a run has to make: for every phase without a good one, and for
     those that `rerun` asks for. `code` is the hash of the code as it is now.
     """
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in store.read(COLUMNS).table.to_pylist():
+    for row in table.select(COLUMNS).to_pylist():
         rows.setdefault((row["trial_id"], row["phase"]), []).append(row)
     alive = {(mark.trial_id, mark.phase) for mark in marks if mark.alive}
     states: dict[str, list[str]] = {
@@ -91,17 +91,17 @@ def account(
     return Account(device, **{s: tuple(ids) for s, ids in states.items()}, jobs=tuple(jobs))
 
 
-def study_account(study: Study, store: ResultStore, device: str) -> Account:
-    """The account by what the store alone says; `auto` is the device that was used last.
+def study_account(study: Study, table: pa.Table, marks: Iterable[Mark], device: str) -> Account:
+    """The account by what a store alone says; `auto` is the device that was used last.
 
     Where the user's own code is not at hand, nothing can be said of staleness and nothing is.
     """
-    known = used_device(study, store) if device == "auto" else device
+    known = used_device(study, table) if device == "auto" else device
     try:
         code = code_hash(study.own_files())
     except BenchError:
         code = None
-    return account(study, known, store, code, store.marks())
+    return account(study, known, table, code, marks)
 
 
 def asked_for(study: Study, table: pa.Table) -> pa.Table:
@@ -119,10 +119,10 @@ def stored_study(store: ResultStore, name: str) -> Study:
         raise BenchError(f"store {store.location}: its study `{name}` is damaged") from error
 
 
-def used_device(study: Study, store: ResultStore) -> str:
+def used_device(study: Study, table: pa.Table) -> str:
     """Device of the newest attempt at a trial of this study; this machine's where there is none."""
     ids = {t.trial_id for d in ("cpu", "cuda") for t in study.trials(d)}
-    rows = store.read(["trial_id", "device", "started_at"]).table.to_pylist()
+    rows = table.select(["trial_id", "device", "started_at"]).to_pylist()
     mine = [row for row in rows if row["trial_id"] in ids]
     return max(mine, key=lambda row: row["started_at"])["device"] if mine else local_device()
 

@@ -16,12 +16,16 @@ from .words import answer, variants_table
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report lies, its table and answer as text, and how many trials are not done."""
+    """Where the report lies, its table and answer as text, and how many trials are not done.
+
+    `corrupt` are files of the store that are not what their names say, and were left out.
+    """
 
     summary: str
     html: Path
     markdown: Path
     undone: int
+    corrupt: tuple[str, ...] = ()
 
 
 def write_report(
@@ -42,8 +46,9 @@ def write_report(
     if output is None:
         home = Path() if "://" in store.location else Path(store.location)
         output = home / "reports" / study.name
-    state = study_account(study, store, device)
-    table = asked_for(study, store.read().table)
+    there = store.read()
+    state = study_account(study, there.table, store.marks(), device)
+    table = asked_for(study, there.table)
     found = findings(
         study, state.device, trials(table), long(table, "curves"), best_attempts(table), state
     )
@@ -59,4 +64,4 @@ def write_report(
         raise InfrastructureError(f"the report cannot be written: {error}") from error
     summary = "\n".join(["", render.text_table(variants_table(found)), "", *answer(found), ""])
     undone = state.counts["trials"] - state.counts["done"]
-    return Report(summary, output / "report.html", output / "report.md", undone)
+    return Report(summary, output / "report.html", output / "report.md", undone, there.corrupt)

@@ -40,7 +40,7 @@ def ids(study):
 
 
 def take(study, store, **options):
-    return account(study, "cpu", store, "code", **options)
+    return account(study, "cpu", store.read().table, "code", **options)
 
 
 def jobs(state):
@@ -134,10 +134,10 @@ def test_more_threads_for_timing_make_it_missing(study, store, ids, tmp_path):
     for phase in ("accuracy", "timing"):
         store.write(attempt(ids[0], phase))
     more = load_study(tmp_path / "study.yaml", ["resources.timing.cpus=2", "seeds=1"])
-    (job,) = account(more, "cpu", store, "code").jobs
+    (job,) = account(more, "cpu", store.read().table, "code").jobs
     assert (job.phase, job.attempt, job.threads) == ("timing", 2, 2)
     more = load_study(tmp_path / "study.yaml", ["resources.accuracy.cpus=2", "seeds=1"])
-    assert account(more, "cpu", store, "code").jobs == ()
+    assert account(more, "cpu", store.read().table, "code").jobs == ()
 
 
 def test_stale_is_done_by_other_code(study, store, ids):
@@ -174,14 +174,14 @@ def test_what_is_under_way_is_running(study, store, ids):
 
 def test_the_store_says_which_device_was_used(study, store, monkeypatch):
     monkeypatch.setattr("bench.ledger.local_device", lambda: "neither")
-    assert used_device(study, store) == "neither"
+    assert used_device(study, store.read().table) == "neither"
     cpu, cuda = (study.trials(device)[0].trial_id for device in ("cpu", "cuda"))
     store.write(attempt(cuda, device="cuda", minutes=1))
     store.write(attempt(cpu, device="cpu"))
     store.write(attempt("b" * 16, device="cpu", minutes=9))
-    assert used_device(study, store) == "cuda"
-    assert study_account(study, store, "auto").missing[0] == cuda
-    assert study_account(study, store, "cpu").missing[0] == cpu
+    assert used_device(study, store.read().table) == "cuda"
+    assert study_account(study, store.read().table, store.marks(), "auto").missing[0] == cuda
+    assert study_account(study, store.read().table, store.marks(), "cpu").missing[0] == cpu
 
 
 def test_the_account_of_a_study_hashes_the_code_and_reads_the_marks(study, store, ids):
@@ -191,5 +191,5 @@ def test_the_account_of_a_study_hashes_the_code_and_reads_the_marks(study, store
         deadline = time.time() + 10
         while not store.marks() and time.time() < deadline:
             time.sleep(0.01)
-        state = study_account(study, store, "cpu")
+        state = study_account(study, store.read().table, store.marks(), "cpu")
     assert (state.stale, state.running) == ((ids[0],), (ids[1],))
