@@ -87,6 +87,38 @@ def name(base: Mapping[str, Any], cell: Cell) -> str:
     return ", ".join(_words(changed)) or "base"
 
 
+def arm(base: Mapping[str, Any], cell: Cell) -> str:
+    """The name of what a cell does at its point, the same at every point."""
+    if cell.name is not None:
+        return cell.name
+    return ", ".join(_words(_differences(base, cell.changes, cell.changes))) or "base"
+
+
+def levels(cell: Cell) -> dict[str, str]:
+    """By axis of `vary` and `zip` the level at which a cell stands, in words."""
+    axes: dict[KeyPath, list[Change]] = {}
+    for change in cell.point:
+        axes.setdefault(change[2][:2], []).append(change)
+    keys = [key for key, _, _ in cell.point]
+    return {
+        " + ".join(_labels(keys)[key] for key, _, _ in changes): ", ".join(
+            _level(value) for _, value, _ in changes
+        )
+        for changes in axes.values()
+    }
+
+
+def _level(value: Any) -> str:
+    """A value as the name of a level: `{name: affine, rotation: 90}` is `affine, rotation=90`."""
+    if value is None:
+        return "none"
+    if not isinstance(value, Mapping):
+        return _text(value)
+    leaves = dict(_leaves("", value))
+    named = [_text(leaves.pop(".name"))] if ".name" in leaves else []
+    return ", ".join([*named, *(f"{k.removeprefix('.')}={_text(v)}" for k, v in leaves.items())])
+
+
 def _differences(
     base: Mapping[str, Any], named: tuple[Change, ...], applied: tuple[Change, ...]
 ) -> dict[str, Any]:
@@ -125,12 +157,15 @@ def _at(config: Any, key: str) -> Any:
 
 def _words(values: Mapping[str, Any]) -> list[str]:
     """`model.transformer.transform: affine` as `transform=affine`; longer where not clear."""
-    labels = {key: key.split(".")[-2 if key.endswith(".name") else -1] for key in values}
-    counts = list(labels.values())
-    return [
-        f"{labels[key] if counts.count(labels[key]) == 1 else key}={_text(value)}"
-        for key, value in values.items()
-    ]
+    labels = _labels(list(values))
+    return [f"{labels[key]}={_text(value)}" for key, value in values.items()]
+
+
+def _labels(keys: list[str]) -> dict[str, str]:
+    """The last word of each dotted key; all of it where that word is not clear."""
+    short = {key: key.split(".")[-2 if key.endswith(".name") else -1] for key in keys}
+    counts = list(short.values())
+    return {key: word if counts.count(word) == 1 else key for key, word in short.items()}
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..components import suggest
 from ..errors import BenchError, StudyError
-from .design import Cell, apply, baseline_changes, cells, name
+from .design import Cell, apply, arm, baseline_changes, cells, levels, name
 from .document import Document, KeyPath, parse_document, read_document
 from .schema import MISSING, StudyFile, check
 from .settings import Problem, resolve, task
@@ -213,10 +213,12 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
         Variant(
             name=label,
             **settings,
+            point=levels(cell),
+            arm=arm(base, cell),
             baseline=baselines[label],
             published=tuple(p for p in study.published if _matches(settings, p.where, folder)),
         )
-        for label, (_, settings) in found.items()
+        for label, (cell, settings) in found.items()
     ]
 
 

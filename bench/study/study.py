@@ -16,7 +16,12 @@ PhaseName = Literal["accuracy", "timing"]
 
 
 class Variant(BaseModel):
-    """One cell of a study: its name and its settings, complete and canonical."""
+    """One cell of a study: its name and its settings, complete and canonical.
+
+    Attributes:
+        point: By axis of `vary` and `zip` the level at which it stands, in words.
+        arm: What it does at that point, in words that are the same at every point.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,6 +29,8 @@ class Variant(BaseModel):
     dataset: dict[str, Any]
     model: dict[str, Any]
     train: dict[str, Any]
+    point: dict[str, str] = {}
+    arm: str = ""
     baseline: str | None = None
     published: tuple[Published, ...] = ()
 

@@ -243,3 +243,19 @@ def test_a_design_that_cannot_be(tmp_path):
     assert refusal(tmp_path, design) == f"{at} vary: {spans}"
     design = f"zip: [{{train.lr: [{many}]}}, {{train.steps: [{many}]}}]\n"
     assert refusal(tmp_path, design) == f"{at} zip: {spans}"
+
+
+def test_a_variant_knows_its_point_and_its_arm(tmp_path):
+    design = (
+        "vary: {dataset.distortion: [null, {name: affine, rotation: 90}]}\n"
+        "zip: [{train.lr: [0.1, 0.2], train.steps: [10, 20]}]\n"
+        "ablate: {model.transformer: [null, {transform: projective}]}\n"
+    )
+    study = load(tmp_path, design + NO_TRANSFORMER)
+    found = {(*variant.point.items(), variant.arm) for variant in study.variants}
+    assert found == {
+        (("distortion", d), ("lr + steps", s), arm)
+        for d in ("none", "affine, rotation=90")
+        for s in ("0.1, 10", "0.2, 20")
+        for arm in ("base", "transformer=null", "transform=projective")
+    }
