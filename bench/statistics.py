@@ -1,10 +1,10 @@
-"""Intervals and paired differences over seeds.
+"""Intervals, paired differences over seeds, and paired ratios over rounds of timing.
 
 Of SciPy only `special` is imported: `stdtrit` is the quantile of Student's t, and `scipy.stats`
 takes seconds to import.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds and its 95 % t-interval; without one where `n` is below 2."""
+    """A mean over `n` seeds or rounds and its 95 % t-interval; without one where `n` is below 2."""
 
     mean: float
     low: float | None
@@ -55,3 +55,29 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     if not shared:
         return None
     return mean_interval([ours[seed] - theirs[seed] for seed in shared])
+
+
+def ratio_of_rounds(
+    base: Mapping[Hashable, float], head: Mapping[Hashable, float]
+) -> Estimate | None:
+    """How many times as long `head` takes as `base`, over the rounds that both have.
+
+    In a round the two are timed side by side, each in a process of its own, so what drifts from
+    round to round cancels in the ratio. The geometric mean of the ratios and its t-interval on the
+    logarithm; None where they share no round.
+
+    Args:
+        base: Seconds by round; the process is the unit, so one number a process.
+        head: Likewise.
+
+    Example:
+        >>> ratio = ratio_of_rounds({0: 1.0, 1: 2.0, 2: 4.0}, {0: 2.0, 1: 4.0, 2: 8.0})
+        >>> ratio.mean, ratio.low, ratio.high
+        (2.0, 2.0, 2.0)
+    """
+    shared = [key for key in base if key in head]
+    if not shared:
+        return None
+    logs = mean_interval([float(np.log(head[key] / base[key])) for key in shared])
+    low, high = (None if b is None else float(np.exp(b)) for b in (logs.low, logs.high))
+    return Estimate(float(np.exp(logs.mean)), low, high, logs.n)

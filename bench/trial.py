@@ -77,6 +77,7 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
             metrics=measured.metrics,
             curves=measured.curves,
             timings=measured.timings,
+            pictures=measured.pictures,
         )
         store.write(attempt)
     return Outcome(job, failure, kind, seconds)

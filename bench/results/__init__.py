@@ -6,6 +6,7 @@ from .schema import (
     Attempt as Attempt,
     CurvePoint as CurvePoint,
     Metric as Metric,
+    Picture as Picture,
     TimingSample as TimingSample,
 )
 from .store import ResultStore as ResultStore

@@ -1,4 +1,4 @@
-"""What one attempt leaves behind: the row of the store, version 1."""
+"""What one attempt leaves behind: the row of the store, version 2."""
 
 import dataclasses
 import datetime
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Version of the timing protocol, which `bench.measurement` implements.
 PROTOCOL = "1"
@@ -37,13 +37,43 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class TimingSample:
-    """One block: `iterations` equal steps took `seconds` in all; warm-up is kept, and flagged."""
+    """One block: `iterations` equal steps took `seconds` in all; warm-up is kept, and flagged.
+
+    `flags` say what disturbed it: no sample is dropped for them.
+    """
 
     mode: str
     sample: int
     seconds: float
     iterations: int
     warmup: bool
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a transformer was given, or gave, for one example at one step of training.
+
+    Attributes:
+        kind: `input` or `output` of the transformer, or an `error` of the model.
+        transformer: Where it stands in the model; empty for an `error`.
+        step: Step of training.
+        example: Which example of the fixed ones.
+        png: The picture.
+        outline: Closed polyline `x0, y0, x1, y1, …` in pixel coordinates of the input: where the
+            output was read; empty if there is none.
+        label: The true class.
+        predicted: The class that the model gave.
+    """
+
+    kind: Literal["input", "output", "error"]
+    transformer: str
+    step: int
+    example: int
+    png: bytes
+    outline: tuple[float, ...] = ()
+    label: str = ""
+    predicted: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +85,7 @@ class Attempt:
         phases: The phases that the trial has.
         failure: One line, `Class: message`; None where the attempt is good.
         protocol: Version of the timing protocol; None in the accuracy phase.
+        round: Round of timing, from 0; None in the accuracy phase.
         code_hash: Hash of the code that computed it; a trial is stale when that has changed since.
         environment: JSON of commit, versions, machine.
     """
@@ -79,12 +110,14 @@ class Attempt:
     code_hash: str
     environment: str
     protocol: str | None = None
+    round: int | None = None
     failure: str | None = None
     failure_kind: FailureKind | None = None
     traceback: str | None = None
     metrics: tuple[Metric, ...] = ()
     curves: tuple[CurvePoint, ...] = ()
     timings: tuple[TimingSample, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     schema_version: int = field(default=SCHEMA_VERSION)
 
     @property
@@ -114,6 +147,7 @@ SCHEMA = pa.schema(
         pa.field("threads", pa.int32()),
         pa.field("deterministic", pa.bool_()),
         pa.field("protocol", _TEXT),
+        pa.field("round", pa.int32()),
         pa.field("run_id", _TEXT),
         pa.field("host", _TEXT),
         pa.field("started_at", pa.timestamp("us", tz="UTC")),
@@ -147,6 +181,24 @@ SCHEMA = pa.schema(
                         "seconds": pa.float64(),
                         "iterations": pa.int32(),
                         "warmup": pa.bool_(),
+                        "flags": pa.list_(_TEXT),
+                    }
+                )
+            ),
+        ),
+        pa.field(
+            "pictures",
+            pa.list_(
+                pa.struct(
+                    {
+                        "kind": _TEXT,
+                        "transformer": _TEXT,
+                        "step": pa.int64(),
+                        "example": pa.int32(),
+                        "png": pa.binary(),
+                        "outline": pa.list_(pa.float64()),
+                        "label": _TEXT,
+                        "predicted": _TEXT,
                     }
                 )
             ),
@@ -163,3 +215,14 @@ def to_table(attempt: Attempt) -> pa.Table:
     """The attempt as a table of one row."""
     row: dict[str, Any] = dataclasses.asdict(attempt)
     return pa.Table.from_pylist([row], schema=SCHEMA)
+
+
+def upgraded(table: pa.Table) -> pa.Table:
+    """Rows of version 1 as rows of version 2: of no round, without pictures, no sample flagged."""
+    new = {"schema_version": SCHEMA_VERSION, "round": None, "pictures": []}
+    rows = [
+        {**row, **new, "timings": [{**sample, "flags": []} for sample in row["timings"]]}
+        for row in table.to_pylist()
+    ]
+    schema = READ_SCHEMA if "file" in table.column_names else SCHEMA
+    return pa.Table.from_pylist(rows, schema=schema)

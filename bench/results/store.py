@@ -20,7 +20,7 @@ from .files import (
     write_whole,
 )
 from .marks import Mark, marked, read_marks
-from .schema import READ_SCHEMA, SCHEMA_VERSION, Attempt, to_table
+from .schema import READ_SCHEMA, SCHEMA_VERSION, Attempt, to_table, upgraded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,12 +217,12 @@ class ResultStore:
 
     def _known(self, table: pa.Table, name: str) -> pa.Table:
         newest = max(table.column("schema_version").to_pylist(), default=SCHEMA_VERSION)
-        if newest != SCHEMA_VERSION:
+        if newest > SCHEMA_VERSION:
             raise InfrastructureError(
                 f"store {self.location}: {name} has schema version {newest}, "
-                f"this stn-bench reads {SCHEMA_VERSION}; install the one that wrote it"
+                f"this stn-bench reads up to {SCHEMA_VERSION}; install the one that wrote it"
             )
-        return table
+        return table if newest == SCHEMA_VERSION else upgraded(table)
 
 
 def _check_name(table: pa.Table, name: str, digest: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..results import CurvePoint, Metric, TimingSample
+from ..results import CurvePoint, Metric, Picture, TimingSample
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Measured:
     metrics: tuple[Metric, ...] = ()
     curves: tuple[CurvePoint, ...] = ()
     timings: tuple[TimingSample, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 

@@ -93,7 +93,7 @@ def test_curves_and_timings_are_those_of_the_best_attempts(tmp_path):
     ]
     timings = store.timings()
     assert list(timings.columns) == [
-        *identity, "mode", "sample", "seconds", "iterations", "warmup",
+        *identity, "mode", "sample", "seconds", "iterations", "warmup", "flags",
     ]  # fmt: skip
     assert len(timings) == 3 + 4
     assert list(timings[timings.warmup].seconds) == [9, 9]
@@ -104,7 +104,7 @@ def test_empty_frames_have_their_columns(tmp_path):
     identity = ["trial_id", "study", "variant", "seed"]
     assert list(store.curves().columns) == [*identity, "name", "step", "value"]
     assert list(store.timings().columns) == [
-        *identity, "mode", "sample", "seconds", "iterations", "warmup",
+        *identity, "mode", "sample", "seconds", "iterations", "warmup", "flags",
     ]  # fmt: skip
 
 

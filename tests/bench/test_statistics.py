@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 from scipy import stats
 
-from bench.statistics import Estimate, mean_interval, paired_difference
+from bench.statistics import Estimate, mean_interval, paired_difference, ratio_of_rounds
 
 VALUES = st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 3)), min_size=2, max_size=12)
 
@@ -79,3 +79,32 @@ def test_only_seeds_that_both_have_are_compared():
 )
 def test_whether_zero_is_excluded(low, high, excludes):
     assert Estimate((low + high) / 2, low, high, 3).excludes_zero is excludes
+
+
+@given(st.lists(st.tuples(st.floats(1e-3, 1e3), st.floats(0.5, 2)), min_size=2, max_size=16))
+def test_the_ratio_of_rounds_is_scipys_on_the_logarithm(rounds):
+    base = {("run", i): seconds for i, (seconds, _) in enumerate(rounds)}
+    head = {("run", i): seconds * ratio for i, (seconds, ratio) in reversed([*enumerate(rounds)])}
+    logs = [math.log(head[key]) - math.log(base[key]) for key in base]
+    assume(max(logs) - min(logs) > 1e-6)
+    interval = stats.ttest_1samp(logs, 0.0).confidence_interval(0.95)
+    estimate = ratio_of_rounds(base, head)
+    assert estimate is not None and estimate.n == len(rounds)
+    assert estimate.low is not None and estimate.high is not None
+    assert estimate.mean == pytest.approx(stats.gmean([ratio for _, ratio in rounds]), rel=1e-9)
+    assert math.log(estimate.low) == pytest.approx(interval.low, rel=1e-6, abs=1e-9)
+    assert math.log(estimate.high) == pytest.approx(interval.high, rel=1e-6, abs=1e-9)
+    turned = ratio_of_rounds(head, base)
+    assert turned is not None and turned.mean == pytest.approx(1 / estimate.mean, rel=1e-9)
+
+
+def test_only_rounds_that_both_have_are_compared():
+    """A drift by half from round to round, which a comparison of means would take for an effect."""
+    base = {0: 1.0, 1: 1.5, 2: 3.0, 9: 1.0}
+    ratio = ratio_of_rounds(base, {0: 2.0, 1: 3.0, 2: 6.0, 8: 900.0})
+    assert ratio is not None and ratio.n == 3
+    assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((2, 2, 2))
+    one = ratio_of_rounds({0: 2.0}, {0: 3.0})
+    assert one is not None and (one.low, one.high, one.n) == (None, None, 1)
+    assert one.mean == pytest.approx(1.5)
+    assert ratio_of_rounds({0: 2.0}, {1: 3.0}) is None

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from attempts import attempt, files, fill, rows
@@ -12,7 +13,7 @@ import bench.results.store as module
 from bench.errors import BenchError, InfrastructureError
 from bench.results import SCHEMA, SCHEMA_VERSION, ResultStore
 from bench.results.files import to_parquet
-from bench.results.schema import Metric, to_table
+from bench.results.schema import Metric, Picture, TimingSample, to_table
 
 
 @pytest.fixture
@@ -20,19 +21,33 @@ def store(tmp_path):
     return ResultStore(tmp_path / "store")
 
 
+def listed(value):
+    """Plain data with lists for tuples, as Arrow gives it back."""
+    if isinstance(value, dict):
+        return {key: listed(item) for key, item in value.items()}
+    return [listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+PICTURES = (
+    Picture("input", "transformer", 20, 3, b"\x89PNG\x00", (0.5, 1.0, 2.0, 3.5), "7"),
+    Picture("error", "", 20, 4, b"", label="7", predicted="1"),
+)
+
+
 @pytest.mark.parametrize(
     "one",
-    [attempt(), attempt(phase="timing", number=12),
+    [attempt(), attempt(phase="timing", number=12, round=3), attempt(pictures=PICTURES),
+     attempt(phase="timing", timings=(TimingSample("forward", 0, 1.0, 2, False, ("steal",)),)),
      attempt(failure="ValueError: no", failure_kind="out_of_memory", traceback="line\nline"),
      attempt(variant="é|`\n", metrics=(Metric("x", float("inf"), "", True),), seed=2**40)],
-    ids=["accuracy", "timing", "failed", "odd"],
+    ids=["accuracy", "timing", "pictures", "flagged", "failed", "odd"],
 )  # fmt: skip
 def test_every_column_comes_back(one, store):
     name = store.write(one)
     (row,) = rows(store)
     assert row.pop("file") == name
     expected = dataclasses.asdict(one)
-    assert row == {k: list(v) if isinstance(v, tuple) else v for k, v in expected.items()}
+    assert row == listed(expected)
 
 
 def test_a_file_is_named_after_what_it_holds(store):
@@ -136,7 +151,38 @@ def test_files_under_way_are_no_rows(store):
     assert store.read().corrupt == ()
 
 
-def test_another_version_of_the_schema_is_refused(store):
+def old(table):
+    """A table as version 1 of the schema wrote it."""
+    new = {"schema_version", "round", "pictures"}
+    rows = [
+        {**{k: v for k, v in row.items() if k not in new}, "schema_version": 1}
+        for row in table.to_pylist()
+    ]
+    for row in rows:
+        for sample in row["timings"]:
+            del sample["flags"]
+    return pa.Table.from_pylist(rows)
+
+
+@pytest.mark.parametrize("folder", ["attempts", "compact"])
+def test_rows_of_version_1_are_upgraded(folder, tmp_path):
+    one = attempt(phase="timing")
+    new, store = ResultStore(tmp_path / "new"), ResultStore(tmp_path / "old")
+    name = new.write(one)
+    table = new.read().table if folder == "compact" else to_table(one)
+    digest, content = to_parquet(old(table))
+    name = name if folder == "compact" else f"{one.key}.{digest}.parquet"
+    file = f"{digest}.parquet" if folder == "compact" else name
+    (tmp_path / "old" / folder).mkdir(parents=True)
+    (tmp_path / "old" / folder / file).write_bytes(content)
+    store.write(attempt("b" * 16, round=None))
+    for _ in range(2):
+        (row,) = [row for row in rows(store) if row["trial_id"] == "a" * 16]
+        assert row == listed(dataclasses.asdict(one) | {"file": name})
+        assert store.compact() == 2
+
+
+def test_a_newer_version_of_the_schema_is_refused(store):
     table = to_table(dataclasses.replace(attempt(), schema_version=SCHEMA_VERSION + 1))
     digest, content = to_parquet(table.drop_columns(["threads"]))
     store.write(attempt("b" * 16))
@@ -146,7 +192,7 @@ def test_another_version_of_the_schema_is_refused(store):
         store.trials()
     assert str(caught.value) == (
         f"store {store.location}: {name} has schema version {SCHEMA_VERSION + 1}, "
-        f"this stn-bench reads {SCHEMA_VERSION}; install the one that wrote it"
+        f"this stn-bench reads up to {SCHEMA_VERSION}; install the one that wrote it"
     )
 
 
