@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .datasets.images import ResidentImages
+from .datasets.dataset import Resident
 from .optimizer import optimizer
 from .results import CurvePoint
 
@@ -44,7 +44,7 @@ def training_step(model: nn.Module, settings: Mapping[str, Any]) -> Step:
     return step
 
 
-def train(model: nn.Module, data: ResidentImages, settings: Mapping[str, Any]) -> list[CurvePoint]:
+def train(model: nn.Module, data: Resident, settings: Mapping[str, Any]) -> list[CurvePoint]:
     """Train a model in place; gives its learning curves.
 
     `train_loss` is the mean since the point before; `test_error` is there to look at, and decides
@@ -57,7 +57,7 @@ def train(model: nn.Module, data: ResidentImages, settings: Mapping[str, Any]) -
     step = training_step(model, settings)
     curve_every, evaluate_every = -(-steps // CURVE_POINTS), -(-steps // EVALUATIONS)
     curves: list[CurvePoint] = []
-    total, count = torch.zeros((), device=data.test_images.device), 0
+    total, count = torch.zeros((), device=data.device), 0
     model.train()
     for i in range(steps):
         total += step(*data.batch(settings["batch_size"]), learning_rate(settings, i))
@@ -78,23 +78,19 @@ def train(model: nn.Module, data: ResidentImages, settings: Mapping[str, Any]) -
 
 
 @torch.no_grad()
-def test_error(model: nn.Module, data: ResidentImages) -> float:
+def test_error(model: nn.Module, data: Resident) -> float:
     """Share of the test set that is misclassified, in percent.
 
     Raises:
         Diverged: The model gives scores that are not finite.
     """
     model.eval()
-    pairs = zip(
-        data.test_images.split(EVALUATION_BATCH),
-        data.test_labels.split(EVALUATION_BATCH),
-        strict=True,
-    )
-    wrong, finite = 0, True
-    for images, labels in pairs:
+    wrong, count, finite = 0, 0, True
+    for images, labels in data.test(EVALUATION_BATCH):
         scores = model(images)
         wrong += int((scores.argmax(1) != labels).sum())
+        count += len(labels)
         finite = finite and bool(scores.isfinite().all())
     if not finite:
         raise Diverged("the scores of the test set are not finite")
-    return 100 * wrong / len(data.test_labels)
+    return 100 * wrong / count

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import BenchError
+from .dataset import Split, Splits
 from .distortion import Distortion
-from .images import Images
 
 TEST_COUNT = 500
+VALIDATION_COUNT = 200
 CANVAS = 28
 DIGIT = 20
 
@@ -19,18 +21,19 @@ DIGIT = 20
 class Digits:
     """1,797 digits of 8×8 pixels (UCI optical recognition), enlarged to 20×20 on a 28×28 canvas.
 
-    A fixed draw of 500 digits is the test set.
+    A fixed draw of 500 digits is the test set, one of 200 the validation set.
     """
 
-    version = 1
+    version = 2
     num_classes = 10
+    labels = 1
 
     def __init__(self, data_dir: Path | None, *, distortion: Distortion | None = None) -> None:
         self.distortion = distortion
         size = (CANVAS, CANVAS)
         self.in_shape = (1, *(distortion.out_size(*size) if distortion else size))
 
-    def load(self) -> Images:
+    def load(self) -> Splits:
         """Read the digits into memory."""
         table = np.loadtxt(_file(), delimiter=",", dtype=np.int64)
         raw, labels = table[:, :-1], table[:, -1]
@@ -39,9 +42,16 @@ class Digits:
         images = F.pad(images, [(CANVAS - DIGIT) // 2] * 4)
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
         images, labels = images[order], torch.from_numpy(labels)[order]
-        return Images(
-            images[:-TEST_COUNT], labels[:-TEST_COUNT], images[-TEST_COUNT:], labels[-TEST_COUNT:]
-        )
+        counts = [len(labels) - VALIDATION_COUNT - TEST_COUNT, VALIDATION_COUNT, TEST_COUNT]
+        return Splits(*map(Split, images.split(counts), labels.split(counts)))
+
+    def examples(
+        self, split: Split, index: Tensor, train: Split, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        images, targets = split.images[index], split.targets[index]
+        if self.distortion:
+            images = self.distortion(images, train.images, generator)
+        return images, targets
 
 
 def _file() -> Path:

@@ -16,8 +16,14 @@ class Distortion(Protocol):
         """Size of the distorted images."""
         ...
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Distort each image of a batch on its own."""
+    def __call__(self, images: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
+        """Distort each image of a batch on its own.
+
+        Args:
+            images: `(count, channels, height, width)`, float in [0, 1].
+            others: All training images, uint8 or float in [0, 1], to take clutter from.
+            generator: All chance comes from it; it is on the device of `images`.
+        """
         ...
 
 
@@ -58,7 +64,7 @@ class Affine:
         scale = self.scale[0] + u[:, 1] * (self.scale[1] - self.scale[0])
         return angle, scale, (2 * u[:, 2:] - 1) * self.translation
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
         return self.apply(images, *self.draw(len(images), generator))
 
     def apply(self, images: Tensor, angle: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -1,56 +1,101 @@
-"""MNIST through torchvision: from a folder, or downloaded where there is a network."""
+"""MNIST: from a folder, or downloaded where there is a network."""
 
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import BenchError
+from .dataset import Split, Splits, as_float
 from .distortion import Distortion
-from .images import Images
 
 SIDE = 28
+VALIDATION_COUNT = 5000
 FILES = [
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 ]
 
 
 class MNIST:
-    """60,000 + 10,000 handwritten digits of 28×28 pixels, in torchvision's layout (`MNIST/raw`)."""
+    """60,000 + 10,000 handwritten digits of 28×28 pixels, in torchvision's layout (`MNIST/raw`).
 
-    version = 1
+    The last 5,000 training digits are the validation set.
+    """
+
+    version = 2
     num_classes = 10
+    labels = 1
 
     def __init__(self, data_dir: Path | None, *, distortion: Distortion | None = None) -> None:
         self.distortion = distortion
         self.in_shape = (1, *(distortion.out_size(SIDE, SIDE) if distortion else (SIDE, SIDE)))
-        self._folder = data_dir or Path.home() / ".cache" / "stn-bench"
+        self._data_dir = data_dir
 
-    def load(self) -> Images:
-        """Read the images into memory, after a download where they are not there yet.
+    def load(self) -> Splits:
+        """Read the images into memory, after a download where they are not there yet."""
+        return read_mnist(self._data_dir)
 
-        Raises:
-            BenchError: They are not there and cannot be downloaded.
-        """
-        train_images, train_labels = self._split(train=True)
-        test_images, test_labels = self._split(train=False)
-        return Images(train_images, train_labels, test_images, test_labels)
+    def examples(
+        self, split: Split, index: Tensor, train: Split, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        images = as_float(split.images[index])
+        if self.distortion:
+            images = self.distortion(images, train.images, generator)
+        return images, split.targets[index]
 
-    def _split(self, train: bool) -> tuple[Tensor, Tensor]:
-        from torchvision.datasets import MNIST as Files
 
-        raw = self._folder / "MNIST" / "raw"
-        try:
-            # Where all files are there, nothing is downloaded.
-            files = Files(str(self._folder), train=train, download=True)
-        except (OSError, RuntimeError, ValueError, LookupError, AssertionError) as error:
-            if all((raw / name).is_file() for name in FILES):
-                raise BenchError(
-                    f"data set `mnist`: the files in {raw} are damaged; "
-                    "put its four IDX files there anew"
-                ) from None
-            raise BenchError(
-                f"data set `mnist`: not in {raw} and not to be downloaded "
-                f"({type(error).__name__}); put its four IDX files there, "
-                "or name another folder with --data-dir"
-            ) from None
-        return files.data[:, None].float() / 255, files.targets.long()
+def read_mnist(data_dir: Path | None) -> Splits:
+    """The digits as uint8 `(count, 1, 28, 28)`, with their classes.
+
+    Raises:
+        BenchError: They are not there and cannot be downloaded, or their files are damaged.
+    """
+    folder = data_dir or Path.home() / ".cache" / "stn-bench"
+    raw = folder / "MNIST" / "raw"
+    if not all((raw / name).is_file() for name in FILES):
+        _download(folder, raw)
+    try:
+        images, labels, test_images, test_labels = (_read_idx(raw / name) for name in FILES)
+        pairs = [(images, labels), (test_images, test_labels)]
+        if any(x.shape != (len(y), SIDE, SIDE) or y.max() > 9 for x, y in pairs):
+            raise ValueError
+    except (OSError, ValueError):
+        raise BenchError(
+            f"data set `mnist`: the files in {raw} are damaged; put its four IDX files there anew"
+        ) from None
+    kept = len(labels) - min(VALIDATION_COUNT, len(labels) // 2)
+    return Splits(
+        _split(images[:kept], labels[:kept]),
+        _split(images[kept:], labels[kept:]),
+        _split(test_images, test_labels),
+    )
+
+
+def _split(images: np.ndarray, labels: np.ndarray) -> Split:
+    return Split(torch.from_numpy(images[:, None]), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _read_idx(file: Path) -> np.ndarray:
+    """An IDX file of bytes: two zeros, type 8, number of axes, their lengths, the content."""
+    content = file.read_bytes()
+    if content[:3] != bytes([0, 0, 8]):
+        raise ValueError
+    axes = content[3]
+    shape = np.frombuffer(content, ">i4", axes, offset=4)
+    # Copied, since torch does not take what cannot be written to.
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
+
+
+def _download(folder: Path, raw: Path) -> None:
+    from torchvision.datasets import MNIST as Files
+
+    try:
+        for train in (True, False):
+            Files(str(folder), train=train, download=True)
+    except (OSError, RuntimeError, ValueError, LookupError, AssertionError) as error:
+        raise BenchError(
+            f"data set `mnist`: not in {raw} and not to be downloaded "
+            f"({type(error).__name__}); put its four IDX files there, "
+            "or name another folder with --data-dir"
+        ) from None

@@ -1,20 +1,18 @@
 """Classification: train, count errors on a fixed test set, then time the trained model."""
 
 import itertools
-import json
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import nn
 
 from .. import build
-from ..datasets.images import Images, ResidentImages
+from ..datasets.dataset import Resident
 from ..measurement import measure
 from ..results import Metric, TimingSample
-from ..study.study import canonical_json
 from ..training import train, training_step
+from .resident import resident, splits
 from .task import Measured, Place
 
 TIMING_BATCHES = 8
@@ -26,7 +24,7 @@ class Classify:
     def check(self, settings: Mapping[str, Any], place: Place) -> None:
         """Build the variant once without computing anything, and find its data."""
         build.check_settings(settings, place.data_dir, place.folder)
-        _images(settings["dataset"], place)
+        splits(settings, place)
 
     def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:
         """Train one model and count its errors on the test set."""
@@ -68,22 +66,8 @@ class Classify:
         return Measured(timings=tuple(samples))
 
 
-def _prepare(
-    settings: Mapping[str, Any], seed: int, place: Place
-) -> tuple[nn.Module, ResidentImages]:
-    dataset = build.dataset(settings, place.data_dir, place.folder)
+def _prepare(settings: Mapping[str, Any], seed: int, place: Place) -> tuple[nn.Module, Resident]:
+    data = resident(settings, seed, place)
+    dataset = data.dataset
     net = build.model(settings, dataset.in_shape, dataset.num_classes, place.folder)
-    images = _images(settings["dataset"], place)
-    return net.to(place.device), ResidentImages(images, dataset.distortion, place.device, seed)
-
-
-def _images(dataset: Mapping[str, Any], place: Place) -> Images:
-    """The images of a data set before they are distorted."""
-    return _loaded(canonical_json({k: v for k, v in dataset.items() if k != "distortion"}), place)
-
-
-@lru_cache(maxsize=1)
-def _loaded(dataset: str, place: Place) -> Images:
-    """Images on the device, kept from trial to trial of a warm worker."""
-    images = build.dataset({"dataset": json.loads(dataset)}, place.data_dir, place.folder).load()
-    return Images(*(t.to(place.device) for t in vars(images).values()))
+    return net.to(place.device), data

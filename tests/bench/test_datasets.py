@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from bench.datasets.dataset import FIXED_BATCH, Resident, Split, Splits
 from bench.datasets.digits import Digits
 from bench.datasets.distortion import Affine
-from bench.datasets.images import Images, ResidentImages
 from bench.datasets.mnist import MNIST
 from bench.errors import BenchError
 
-CPU = torch.device("cpu")
 FILES = {
     "t10k-images-idx3-ubyte": (10000, 28, 28), "t10k-labels-idx1-ubyte": (10000,),
     "train-images-idx3-ubyte": (60000, 28, 28), "train-labels-idx1-ubyte": (60000,),
@@ -27,10 +26,14 @@ def digits():
     return Digits(None).load()
 
 
+def parts(splits):
+    return splits.train, splits.validation, splits.test
+
+
 def test_digits_are_scikit_learns(digits):
     known = pytest.importorskip("sklearn.datasets").load_digits()
-    images = torch.cat([digits.train_images, digits.test_images])
-    labels = torch.cat([digits.train_labels, digits.test_labels])
+    images = torch.cat([part.images for part in parts(digits)])
+    labels = torch.cat([part.targets for part in parts(digits)])
     assert images.shape == (1797, 1, 28, 28)
     # Each digit with its label: enlarged by 2.5 about its centre, so cells of 5 hold whole means.
     inner = images[:, 0, 4:-4, 4:-4]
@@ -43,14 +46,16 @@ def test_digits_are_scikit_learns(digits):
     assert labels.tolist() == known.target[order].tolist()
 
 
-def test_the_split_is_fixed_and_disjoint(digits):
+def test_the_splits_are_fixed_and_disjoint(digits):
     again = Digits(None).load()
-    assert torch.equal(digits.test_images, again.test_images)
-    assert (len(digits.train_images), len(digits.test_images)) == (1297, 500)
-    train = {image.numpy().tobytes() for image in digits.train_images}
-    test = {image.numpy().tobytes() for image in digits.test_images}
-    assert len(train & test) == 0
-    assert min(torch.bincount(digits.test_labels, minlength=10)) >= 30
+    for one, other in zip(parts(digits), parts(again), strict=True):
+        assert torch.equal(one.images, other.images)
+        assert min(torch.bincount(one.targets, minlength=10)) >= 10
+    assert [len(part) for part in parts(digits)] == [1097, 200, 500]
+    train, validation, test = (
+        {image.numpy().tobytes() for image in part.images} for part in parts(digits)
+    )
+    assert not (train & test or train & validation or validation & test)
 
 
 def test_digits_that_are_not_installed(monkeypatch):
@@ -67,46 +72,92 @@ def test_the_shape_is_that_of_the_distorted_images(kind):
     assert kind(None).num_classes == 10
 
 
-def small(count=6):
-    images = torch.rand(2 * count, 1, 4, 5, generator=torch.Generator().manual_seed(5))
-    labels = torch.arange(2 * count)
-    return Images(images[:count], labels[:count], images[count:], labels[count:])
+class Numbered:
+    """Images that bear their number as target, blurred by chance."""
+
+    version, in_shape, num_classes, labels = 1, (1, 4, 5), 9000, 1
+
+    def __init__(self, distortion=None, count=6):
+        self.distortion, self.count = distortion, count
+
+    def load(self):
+        images = torch.rand(3 * self.count, 1, 4, 5, generator=torch.Generator().manual_seed(5))
+        numbers = torch.arange(3 * self.count)
+        return Splits(*map(Split, images.split(self.count), numbers.split(self.count)))
+
+    def examples(self, split, index, train, generator):
+        images = split.images[index]
+        if self.distortion:
+            images = self.distortion(images, train.images, generator)
+        return images, split.targets[index]
 
 
-def test_the_test_set_does_not_depend_on_the_seed():
-    images, distortion = small(), Affine(rotation=90, translation=1)
-    one, other = (ResidentImages(images, distortion, CPU, seed) for seed in (0, 1))
-    assert torch.equal(one.test_images, other.test_images)
-    assert not torch.equal(one.test_images, images.test_images)
-    before = one.test_images.clone()
-    one.batch(50)
-    assert torch.equal(one.test_images, before)
-    assert torch.equal(one.test_labels, images.test_labels)
+def resident(seed, distortion=None, count=6):
+    dataset = Numbered(distortion, count)
+    return Resident(dataset, dataset.load(), seed)
+
+
+def whole(batches):
+    return [torch.cat(part) for part in zip(*batches, strict=True)]
+
+
+def test_fixed_sets_do_not_depend_on_the_seed():
+    one, other = (resident(seed, Affine(rotation=90, translation=1)) for seed in (0, 1))
+    for name, first in (("validation", 6), ("test", 12)):
+        images, targets = whole(getattr(one, name)(100))
+        assert targets.tolist() == list(range(first, first + 6))
+        assert torch.equal(images, whole(getattr(other, name)(100))[0])
+        assert not torch.equal(images, getattr(one.splits, name).images)
+        one.batch(50)
+        assert torch.equal(whole(getattr(one, name)(100))[0], images)
+    assert not torch.equal(whole(one.validation(100))[0], whole(one.test(100))[0])
+
+
+@pytest.mark.parametrize("size", [1, 7, FIXED_BATCH, 1000])
+def test_fixed_sets_do_not_depend_on_the_size_of_their_batches(size):
+    data = resident(0, Affine(translation=1), count=2 * FIXED_BATCH + 3)
+    batches = list(data.test(size))
+    assert {len(images) for images, _ in batches[:1]} == {min(size, FIXED_BATCH)}
+    images, targets = whole(batches)
+    wanted = whole(data.test(100))
+    assert torch.equal(images, wanted[0])
+    assert targets.tolist() == wanted[1].tolist() == data.splits.test.targets.tolist()
 
 
 def test_batches_are_drawn_from_the_training_set_by_the_seed():
-    images = small()
-    one, same, other = (ResidentImages(images, None, CPU, seed) for seed in (0, 0, 1))
+    one, same, other = (resident(seed) for seed in (0, 0, 1))
     drawn = [one.batch(40) for _ in range(2)]
     for pixels, labels in drawn:
-        assert torch.equal(pixels, images.train_images[labels])
+        assert torch.equal(pixels, one.splits.train.images[labels])
     assert set(drawn[0][1].tolist()) == set(range(6))
     assert not torch.equal(drawn[0][1], drawn[1][1])
     assert torch.equal(same.batch(40)[1], drawn[0][1])
     assert not torch.equal(other.batch(40)[1], drawn[0][1])
 
 
+def test_batches_go_on_from_a_state():
+    one, other = (resident(seed, Affine(rotation=30)) for seed in (0, 1))
+    one.batch(5)
+    state = one.state()
+    wanted = [one.batch(5) for _ in range(3)]
+    list(one.test(5))
+    other.restore(state)
+    for images, targets in wanted:
+        got = other.batch(5)
+        assert torch.equal(got[0], images) and torch.equal(got[1], targets)
+
+
 def test_each_image_is_distorted_afresh():
-    images = Images(torch.ones(1, 1, 5, 5), torch.zeros(1), torch.ones(1, 1, 5, 5), torch.zeros(1))
-    data = ResidentImages(images, Affine(translation=3), CPU, 0)
-    pixels, _ = data.batch(8)
+    pixels, _ = resident(0, Affine(translation=3), count=1).batch(8)
     assert len({image.numpy().tobytes() for image in pixels}) == 8
 
 
 def test_global_generators_are_not_touched():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    ResidentImages(small(), Affine(rotation=5), CPU, 3).batch(4)
+    data = resident(3, Affine(rotation=5))
+    data.batch(4)
+    list(data.test(4))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -118,13 +169,17 @@ def mnist_folder():
 
 
 def test_mnist_is_read_from_a_folder():
-    images = MNIST(mnist_folder()).load()
-    assert images.train_images.shape == (60000, 1, 28, 28)
-    assert images.test_images.shape == (10000, 1, 28, 28)
-    assert images.train_images.dtype == torch.float32
-    assert (images.test_images.min(), images.test_images.max()) == (0, 1)
-    assert images.train_labels[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
-    assert images.test_labels[:8].tolist() == [7, 2, 1, 0, 4, 1, 4, 9]
+    mnist = MNIST(mnist_folder())
+    splits = mnist.load()
+    assert [len(part) for part in parts(splits)] == [55000, 5000, 10000]
+    assert splits.train.images.shape == (55000, 1, 28, 28)
+    assert splits.test.images.dtype == torch.uint8, "a quarter of the memory to read from"
+    assert splits.train.targets[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
+    assert splits.test.targets[:8].tolist() == [7, 2, 1, 0, 4, 1, 4, 9]
+    images, targets = next(Resident(mnist, splits, 0).test(8))
+    assert (images.dtype, images.min(), images.max()) == (torch.float32, 0, 1)
+    assert torch.equal(images, splits.test.images[:8] / 255)
+    assert targets.dtype == torch.int64
 
 
 def idx(shape):
@@ -167,7 +222,7 @@ def test_mnist_is_looked_for_in_the_cache_of_the_user(tmp_path, monkeypatch):
 def test_a_damaged_file_of_mnist_is_named(name, tmp_path, monkeypatch):
     no_network(monkeypatch)
     raw = write(tmp_path, {key: (3, *shape[1:]) for key, shape in FILES.items()})
-    assert MNIST(tmp_path).load().test_images.shape == (3, 1, 28, 28)
+    assert MNIST(tmp_path).load().test.images.shape == (3, 1, 28, 28)
     file = raw / name
     for content in (file.read_bytes()[:-1], b"", b"<html>"):
         file.write_bytes(content)

@@ -142,19 +142,18 @@ def test_interrupt_ends_with_130_and_keeps_what_finished(tmp_path):
 
 
 def test_a_trained_model_is_loaded_and_errs_as_its_row_says(undisturbed):
-    import torch
-
     import bench
+    from bench.datasets.dataset import Resident
     from bench.datasets.digits import Digits
     from bench.datasets.distortion import Affine
-    from bench.datasets.images import ResidentImages
     from bench.errors import BenchError
     from bench.training import test_error as error_of
 
     trial = undisturbed.trials().query("variant == 'ST-CNN' and seed == 1").iloc[0]
     model = bench.load_model(undisturbed.location, trial.trial_id)
     distortion = Affine(rotation=90, scale=(0.7, 1.2), translation=4)
-    data = ResidentImages(Digits(None).load(), distortion, torch.device("cpu"), seed=0)
+    digits = Digits(None, distortion=distortion)
+    data = Resident(digits, digits.load(), seed=0)
     assert error_of(model, data) == trial.test_error
     with pytest.raises(BenchError, match="has no trial 0123"):
         bench.load_model(undisturbed.location, "0123")

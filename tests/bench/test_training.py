@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench import measurement, training
-from bench.datasets.images import Images, ResidentImages
+from bench.datasets.dataset import Resident, Split, Splits
 from bench.measurement import measure
 
 CPU = torch.device("cpu")
@@ -18,13 +18,22 @@ SETTINGS = {
 }  # fmt: skip
 
 
+class Corners:
+    """Which of two corners of an image is the brighter one."""
+
+    version, in_shape, num_classes, labels = 1, (1, 3, 3), 2, 1
+
+    def load(self):
+        images = torch.rand(80, 1, 3, 3, generator=torch.Generator().manual_seed(7))
+        labels = (images[:, 0, 0, 0] > images[:, 0, 2, 2]).long()
+        return Splits(*map(Split, images.split([40, 20, 20]), labels.split([40, 20, 20])))
+
+    def examples(self, split, index, train, generator):
+        return split.images[index], split.targets[index]
+
+
 def data(seed=0):
-    generator = torch.Generator().manual_seed(7)
-    images = torch.rand(60, 1, 3, 3, generator=generator)
-    labels = (images[:, 0, 0, 0] > images[:, 0, 2, 2]).long()
-    return ResidentImages(
-        Images(images[:40], labels[:40], images[40:], labels[40:]), None, CPU, seed
-    )
+    return Resident(Corners(), Corners().load(), seed)
 
 
 def model(seed=0):
@@ -169,7 +178,7 @@ def test_the_test_error_is_the_share_of_the_misclassified(monkeypatch):
             return torch.tensor([[0.0, 1.0]]).expand(len(image), 2)
 
     same = data()
-    wanted = 100 * (same.test_labels == 0).sum().item() / 20
+    wanted = 100 * (same.splits.test.targets == 0).sum().item() / 20
     assert 0 < wanted < 100
     for batch in (1000, 7, 1):
         monkeypatch.setattr(training, "EVALUATION_BATCH", batch)

@@ -1,0 +1,29 @@
+"""A variant's data on the device, kept from trial to trial of a warm worker."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from .. import build
+from ..datasets.dataset import Dataset, Resident, Splits
+from ..study.study import canonical_json
+from .task import Place
+
+
+def resident(settings: Mapping[str, Any], seed: int, place: Place) -> Resident:
+    """The data set of a variant on its device, its batches drawn from a seed."""
+    dataset: Dataset = build.dataset(settings, place.data_dir, place.folder)
+    return Resident(dataset, splits(settings, place), seed)
+
+
+def splits(settings: Mapping[str, Any], place: Place) -> Splits:
+    """What a variant's examples are made of, before they are distorted."""
+    plain = {key: value for key, value in settings["dataset"].items() if key != "distortion"}
+    return _splits(canonical_json(plain), place)
+
+
+@lru_cache(maxsize=1)
+def _splits(dataset: str, place: Place) -> Splits:
+    found: Dataset = build.dataset({"dataset": json.loads(dataset)}, place.data_dir, place.folder)
+    return found.load().to(place.device)
