@@ -6,11 +6,14 @@ takes seconds to import.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import stdtrit
 
 LEVEL = 0.95
+
+Round = TypeVar("Round", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,7 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     return mean_interval([ours[seed] - theirs[seed] for seed in shared])
 
 
-def ratio_of_rounds(
-    base: Mapping[Hashable, float], head: Mapping[Hashable, float]
-) -> Estimate | None:
+def ratio_of_rounds(base: Mapping[Round, float], head: Mapping[Round, float]) -> Estimate | None:
     """How many times as long `head` takes as `base`, over the rounds that both have.
 
     In a round the two are timed side by side, each in a process of its own, so what drifts from

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from ..ledger import Account
-from ..statistics import Estimate, mean_interval, paired_difference
+from ..results.frames import timing_summary
+from ..statistics import Estimate, mean_interval, paired_difference, ratio_of_rounds
 from ..study import Study, Variant
 from ..study.schema import Published
 
@@ -29,7 +30,7 @@ class VariantRow:
     train_step_ms: float | None
     forward_ms: float | None
     images_per_s: float | None
-    step_ratio: float | None
+    step_ratio: Estimate | None
     published: tuple[Published, ...]
 
 
@@ -58,12 +59,15 @@ def findings(
         if trial.trial_id in by_id:
             cells[trial.variant].append((trial.seed, by_id[trial.trial_id]))
     errors = {name: _by_seed(rows, METRIC) for name, rows in cells.items()}
-    steps = {name: _first(rows, "train_step_ms") for name, rows in cells.items()}
     names = {trial.trial_id: trial for trial in wanted}
     kept = curves.loc[curves["trial_id"].isin(list(names))].copy()
     kept["variant"] = [names[i].variant for i in kept["trial_id"]]
     kept["seed"] = [names[i].seed for i in kept["trial_id"]]
     mine = [row for row in attempts if row["trial_id"] in names]
+    steps: dict[str, dict[tuple[str, int], float]] = {name: {} for name in cells}
+    for row in mine:
+        if (step := timing_summary(row).get("train_step_ms")) is not None:
+            steps[names[row["trial_id"]].variant][row["run_id"], row["round"]] = step
     return Findings(
         study=study,
         rows=tuple(_row(v, cells[v.name], errors, steps) for v in study.variants),
@@ -86,11 +90,10 @@ def _row(
     variant: Variant,
     cells: list[tuple[int, dict[str, Any]]],
     errors: Mapping[str, Mapping[int, float]],
-    steps: Mapping[str, float | None],
+    steps: Mapping[str, Mapping[tuple[str, int], float]],
 ) -> VariantRow:
     ours, base = errors[variant.name], variant.baseline
     compared = base is not None and base != variant.name and base in errors
-    step, base_step = steps[variant.name], steps.get(base or "")
     parameters = _first(cells, "parameters")
     return VariantRow(
         variant=variant.name,
@@ -99,10 +102,12 @@ def _row(
         error=mean_interval(list(ours.values())) if ours else None,
         difference=paired_difference(ours, errors[base]) if compared and base else None,
         parameters=None if parameters is None else int(parameters),
-        train_step_ms=step,
+        train_step_ms=_first(cells, "train_step_ms"),
         forward_ms=_first(cells, "forward_ms"),
         images_per_s=_first(cells, "train_images_per_s"),
-        step_ratio=step / base_step if compared and step and base_step else None,
+        step_ratio=(
+            ratio_of_rounds(steps[base], steps[variant.name]) if compared and base else None
+        ),
         published=tuple(p for p in variant.published if p.metric == METRIC),
     )
 

@@ -76,8 +76,9 @@ def notes(findings: Findings) -> str:
     return (
         "Intervals are Student's t over seeds; differences are paired by seed. "
         "The test error is that of the last step; nothing was chosen on the test set. "
-        "Times are medians over blocks after warm-up in one process a variant, taken on the "
-        "trained model when nothing else ran; one process gives no interval. "
+        "Times are medians over rounds, in each of which every variant was timed once in a process "
+        "of its own, on the trained model, when nothing else ran; how many times as long a step "
+        "takes is compared round by round, and its interval is over rounds. "
         f"Attempts took {seconds['accuracy']:.0f} s of training and testing "
         f"and {seconds['timing']:.0f} s of timing in all."
     )

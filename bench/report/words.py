@@ -70,8 +70,11 @@ def _sentence(row: VariantRow) -> str:
         return f"{row.variant} and {row.baseline} share no seed, so they cannot be compared."
     cost = ""
     if row.step_ratio is not None:
-        ratio = number(row.step_ratio)
-        cost = f"; its training step takes {ratio} times as long (one process each: no interval)"
+        ratio, rounds = row.step_ratio, row.step_ratio.n
+        how = "one round: no interval"
+        if ratio.low is not None:
+            how = f"95 % interval [{number(ratio.low)}, {number(ratio.high)}], {rounds} rounds"
+        cost = f"; its training step takes {number(ratio.mean)} times as long ({how})"
     if difference.low is None:
         return (
             f"{row.variant} differs from {row.baseline} by {number(difference.mean)} points of "
