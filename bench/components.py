@@ -23,15 +23,7 @@ ROLES: dict[str, dict[str, str]] = {
         "digits": "bench.datasets.digits:Digits",
         "mnist": "bench.datasets.mnist:MNIST",
     },
-    "distortion": {
-        "affine": "bench.datasets.distortion:Affine",
-        "e": "bench.datasets.bending:E",
-        "p": "bench.datasets.bending:P",
-        "r": "bench.datasets.distortion:R",
-        "rts": "bench.datasets.distortion:RTS",
-        "t": "bench.datasets.clutter:T",
-        "tc": "bench.datasets.clutter:TC",
-    },
+    "distortion": {"affine": "bench.datasets.distortion:Affine"},
     "model": {"cnn": "bench.models.cnn:CNN", "fcn": "bench.models.fcn:FCN"},
     "localisation": {
         "cnn": "stn_core.localisation:CNN",

@@ -89,8 +89,7 @@ def _count(tally: Tally, event: Event, console: Console) -> None:
 
 def label(job: Job) -> str:
     """A job as people call it."""
-    part = "" if job.round is None else f", round {job.round + 1}"
-    return f"{job.trial.variant}, seed {job.trial.seed}, {job.phase}{part}"
+    return f"{job.trial.variant}, seed {job.trial.seed}, {job.phase}"
 
 
 def _eta(tally: Tally) -> str:

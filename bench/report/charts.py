@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .answer import METRIC, Findings
+from .findings import Findings
 
 WIDTH = 480
 LABEL = 40
@@ -47,24 +47,24 @@ def _labels(findings: Findings) -> dict[str, str]:
 
 def _errors(findings: Findings) -> dict[str, Any] | None:
     """Each seed as a point, the mean as a bar with its interval."""
-    rows = [row for row in findings.rows if row.error is not None]
-    if not rows:
+    rows, measure = [row for row in findings.rows if row.score is not None], findings.measure
+    if not rows or measure is None:
         return None
     labels = _labels(findings)
     order = [labels[row.variant] for row in rows]
-    points = [{"variant": labels[r.variant], "error": e} for r in rows for e in r.errors.values()]
+    points = [{"variant": labels[r.variant], "error": e} for r in rows for e in r.scores.values()]
     means = [
         {
             "variant": labels[r.variant],
-            "error": r.error.mean,
-            "low": r.error.low,
-            "high": r.error.high,
+            "error": r.score.mean,
+            "low": r.score.low,
+            "high": r.score.high,
         }
         for r in rows
-        if r.error
+        if r.score
     ]
     y = {"field": "variant", "type": "nominal", "sort": order, "title": None}
-    title = "test error, % (points: seeds; bar: mean and 95 % interval)"
+    title = f"{measure.title}, {measure.unit} (points: seeds; bar: mean and 95 % interval)"
     x = {"field": "error", "type": "quantitative", "title": title}
     return {
         "width": WIDTH,
@@ -100,11 +100,11 @@ def _accuracy_speed(findings: Findings) -> dict[str, Any] | None:
     labels = _labels(findings)
     values = [
         {
-            "variant": labels[r.variant], "step": r.train_step_ms, "error": r.error.mean,
-            "low": r.error.low, "high": r.error.high,
+            "variant": labels[r.variant], "step": r.speeds["train_step"].ms.mean,
+            "error": r.score.mean, "low": r.score.low, "high": r.score.high,
         }
         for r in findings.rows
-        if r.error is not None and r.train_step_ms is not None
+        if r.score is not None and "train_step" in r.speeds
     ]  # fmt: skip
     if not values:
         return None
@@ -134,14 +134,14 @@ def _accuracy_speed(findings: Findings) -> dict[str, Any] | None:
 
 def _curves(findings: Findings) -> dict[str, Any] | None:
     """Test error while training: a line a variant, the band from the lowest to the highest seed."""
-    frame = findings.curves[findings.curves["name"] == METRIC]
-    if frame.empty:
+    kept = [c for c in findings.curves if findings.measure and c.name == findings.measure.name]
+    if not kept:
         return None
-    grouped = frame.groupby(["variant", "step"], sort=False)["value"].agg(["mean", "min", "max"])
     labels = _labels(findings)
     values = [
-        {**row, "variant": labels[row["variant"]]}
-        for row in grouped.reset_index().to_dict("records")
+        {"variant": labels[c.variant], "step": step, "mean": mean, "min": low, "max": high}
+        for c in kept
+        for step, mean, low, high in zip(c.steps, c.mean, c.low, c.high, strict=True)
     ]
     x = {"field": "step", "type": "quantitative", "title": "training step"}
     y = {"field": "mean", "type": "quantitative", "title": "test error, % (band: all seeds)"}

@@ -24,12 +24,12 @@ class Measure:
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant against its baseline, or a level against another, paired by seed.
+    """A variant against its baseline, or a level against another, paired by seed or by round.
 
     Attributes:
-        estimate: Mean difference; its interval is of this difference alone.
+        estimate: Mean difference, or ratio of times; its interval is of this one alone.
         p: Of Student's paired t-test; None where there is no interval.
-        p_holm: After Holm's correction for all differences of the report; what is said in words
+        p_holm: After Holm's correction for all comparisons of its kind; what is said in words
             rests on this one.
     """
 
@@ -52,14 +52,14 @@ class Speed:
         ms: Milliseconds a step: the mean over rounds of each round's median, with its interval.
         per_s: Images a second of a training step: the batch over `ms`.
         ratio: Time over the baseline's, from log ratios paired by round: geometric mean and
-            interval; None for the baseline itself.
+            interval; None for the baseline itself, or without a common round.
         rounds: Median milliseconds of each round, by (run, round).
     """
 
     mode: str
     ms: Estimate
     per_s: float | None
-    ratio: Estimate | None
+    ratio: Difference | None
     rounds: Mapping[tuple[str, int], float]
 
 
@@ -216,7 +216,8 @@ class Findings:
         measure: None where no trial has an accuracy (yet), or the study asks for speed alone.
         rows: In the study's order; those of one point stand together under `points`.
         points: Labels of the points of `vary`, in order; one empty label where there is one.
-        comparisons: How many differences Holm's correction was made for.
+        comparisons: How many differences to a baseline Holm's correction was made for.
+        not_finite: Trials that are done but whose measure is no finite number: left out.
         counts: Trials in each state: `trials, done, missing, failed, stale, running`.
         environments: A line for each distinct place and state of the code that rows came from.
         seconds: What attempts took in all, by phase.
@@ -234,6 +235,7 @@ class Findings:
     distributions: tuple[Distribution, ...]
     trials: tuple[TrialRow, ...]
     spans: tuple[Span, ...]
+    not_finite: tuple[str, ...]
     counts: Mapping[str, int]
     environments: tuple[str, ...]
     seconds: Mapping[str, float]

@@ -1,103 +1,51 @@
-"""Findings in words and cells: written once, so that every format shows the same numbers."""
+"""The answer in words: only what the statistics allow, and what is missing for more."""
 
-from dataclasses import dataclass
+from collections import Counter
 
 from ..statistics import Estimate
-from .answer import Findings, VariantRow
+from .findings import Difference, Findings, Measure, VariantRow
+from .tables import bounds, interval, number
 
-NONE = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Text cells; all columns but the first are numbers and stand to the right."""
-
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def number(value: float | None, places: int = 2) -> str:
-    """A number, with a true minus sign; a dash where there is none."""
-    return NONE if value is None else f"{value:,.{places}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def interval(estimate: Estimate | None) -> str:
-    """`mean [low, high]`; the mean alone where there is no interval."""
-    if estimate is None:
-        return NONE
-    if estimate.low is None:
-        return number(estimate.mean)
-    return f"{number(estimate.mean)} [{number(estimate.low)}, {number(estimate.high)}]"
-
-
-def variants_table(findings: Findings) -> Table:
-    """One row a variant: accuracy, difference, size and speed beside each other."""
-    published = any(row.published for row in findings.rows)
-    headers = ["variant", "seeds", "test error, % [95 %]", "difference to baseline, points [95 %]"]
-    headers += ["published, %"] * published
-    headers += ["parameters", "training step, ms", "images/s", "forward, ms"]
-    rows = []
-    for row in findings.rows:
-        cells = [row.variant, str(len(row.errors)), interval(row.error)]
-        cells += ["baseline" if row.baseline == row.variant else interval(row.difference)]
-        if published:
-            cells += [", ".join(f"{p.value:g} ({p.source})" for p in row.published) or NONE]
-        cells += [number(row.parameters, 0), number(row.train_step_ms), number(row.images_per_s, 0)]
-        rows.append((*cells, number(row.forward_ms)))
-    return Table(tuple(headers), tuple(rows))
+FEW = 3
 
 
 def answer(findings: Findings) -> list[str]:
-    """What the statistics allow to be said of the question, a sentence a compared variant."""
-    compared = [row for row in findings.rows if row.baseline not in (None, row.variant)]
-    counts = findings.counts
-    if not any(row.errors for row in findings.rows):
-        return ["No trial of this study has a result yet."]
-    sentences = [_sentence(row) for row in compared]
-    if not compared:
-        sentences.append("The study names no baseline, so nothing is compared.")
+    """The study's answer in sentences, with numbers and intervals, the most important first.
+
+    Each comparison has a sentence where there are few; where there are many they are summed up,
+    and `details` has each.
+    """
+    told = _told(findings)
+    if findings.study.profile and told:
+        profile = findings.study.profile
+        told[0] = f"{profile[0].upper()}{profile[1:]} profile, not the full setting: {told[0]}"
+    return [*told, *missing(findings)]
+
+
+def details(findings: Findings) -> list[str]:
+    """A sentence for every comparison, where `answer` only sums them up."""
+    compared = _compared(findings)
+    return [_comparison(findings, row) for row in compared] if len(compared) > FEW else []
+
+
+def missing(findings: Findings) -> list[str]:
+    """What failed, is missing, or is no number."""
+    counts, sentences = findings.counts, []
     if counts["done"] < counts["trials"]:
+        kinds = Counter((trial.kind or "").replace("_", " ") for trial in findings.failures)
+        why = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common() if kind)
         sentences.append(
-            f"Of {counts['trials']} trials {counts['done']} are done, {counts['failed']} failed, "
-            f"{counts['missing']} are missing and {counts['running']} are running."
+            f"Of {counts['trials']} trials {counts['done']} are done, {counts['failed']} failed"
+            f"{f' ({why})' if why else ''}, {counts['missing']} are missing and "
+            f"{counts['running']} are running."
+        )
+    if findings.not_finite and findings.measure:
+        n = len(findings.not_finite)
+        sentences.append(
+            f"The {findings.measure.title} of {n} {_plural('trial', n)} is no finite number and is "
+            "left out."
         )
     return sentences
-
-
-def _sentence(row: VariantRow) -> str:
-    difference = row.difference
-    if difference is None:
-        return f"{row.variant} and {row.baseline} share no seed, so they cannot be compared."
-    cost = ""
-    if row.step_ratio is not None:
-        ratio, rounds = row.step_ratio, row.step_ratio.n
-        how = "one round: no interval"
-        if ratio.low is not None:
-            how = f"95 % interval [{number(ratio.low)}, {number(ratio.high)}], {rounds} rounds"
-        cost = f"; its training step takes {number(ratio.mean)} times as long ({how})"
-    if difference.low is None:
-        return (
-            f"{row.variant} differs from {row.baseline} by {number(difference.mean)} points of "
-            f"test error on one seed; with one seed nothing can be concluded{cost}."
-        )
-    verb = "lowers" if difference.mean < 0 else "raises"
-    size = f"{number(abs(difference.mean))} points"
-    bounds = (
-        f"95 % interval of the paired difference "
-        f"[{number(difference.low)}, {number(difference.high)}], {difference.n} seeds"
-    )
-    if difference.excludes_zero:
-        return f"{row.variant} {verb} the test error of {row.baseline} by {size} ({bounds}){cost}."
-    return (
-        f"Whether {row.variant} changes the test error of {row.baseline} cannot be told: "
-        f"the {bounds}, includes 0{cost}."
-    )
-
-
-def failures_table(findings: Findings) -> Table:
-    """One row a failed trial."""
-    rows = tuple((variant, str(seed), failure) for variant, seed, failure in findings.failures)
-    return Table(("variant", "seed", "failure"), rows)
 
 
 def settings_line(findings: Findings) -> str:
@@ -106,3 +54,221 @@ def settings_line(findings: Findings) -> str:
     parts = [f"profile `{study.profile}`"] if study.profile else []
     parts += [f"overrides {' '.join(study.overrides)}"] if study.overrides else []
     return "; ".join(parts)
+
+
+def notes(findings: Findings) -> str:
+    """How to read the numbers, in one paragraph."""
+    measure, seconds, parts = findings.measure, findings.seconds, []
+    if measure:
+        parts.append(
+            f"Intervals of the {measure.title} are Student's t over seeds; differences are paired "
+            f"by seed. The {measure.title} is that of the last step; nothing was chosen on the "
+            "test set."
+        )
+    if findings.comparisons > 1:
+        parts.append(
+            "Each interval is a 95 % interval by itself. What is said in words rests on p after "
+            f"Holm's correction for all {findings.comparisons} differences."
+        )
+    if findings.modes:
+        parts.append(
+            "Of times the process is the unit: each is the median over blocks after warm-up in a "
+            "process of its own, one a round, when nothing else ran; intervals are over rounds, "
+            "and ratios are paired by round."
+        )
+    if findings.effects:
+        parts.append(
+            "A main effect is a mean over all settings of the other factors; an interaction is how "
+            "much one effect changes with the other; both are paired by seed."
+        )
+    spent = [f"{seconds['accuracy']:.0f} s of training and testing"] if seconds["accuracy"] else []
+    spent += [f"{seconds['timing']:.0f} s of timing"] if seconds["timing"] else []
+    parts += [f"Attempts took {' and '.join(spent)} in all."] if spent else []
+    return " ".join(parts)
+
+
+def _told(findings: Findings) -> list[str]:
+    """What the results say of the question."""
+    counts = findings.counts
+    if not any(row.score or row.speeds for row in findings.rows):
+        if counts["failed"] and counts["failed"] == counts["trials"]:
+            first = next((trial.failure for trial in findings.failures if trial.failure), None)
+            what = "The only trial" if counts["trials"] == 1 else f"All {counts['trials']} trials"
+            return [f"{what} failed, so there is no answer: {first or 'no reason is recorded.'}"]
+        return ["No trial of this study has a result yet, so there is no answer."]
+    compared = _compared(findings)
+    if not compared:
+        return [*_alone(findings), "The study names no baseline, so nothing is compared."]
+    if len(compared) <= FEW:
+        return [_comparison(findings, row) for row in compared]
+    arms: dict[tuple[str, str], list[VariantRow]] = {}
+    for row in compared:
+        arms.setdefault((row.arm, _arm(findings, row.baseline)), []).append(row)
+    if len(findings.points) > 1 and len(arms) <= FEW:
+        return [_over_points(findings, *arm, rows) for arm, rows in arms.items()]
+    return [_over_all(findings, compared)]
+
+
+def _compared(findings: Findings) -> list[VariantRow]:
+    return [row for row in findings.rows if row.baseline and not row.is_baseline]
+
+
+def _arm(findings: Findings, name: str | None) -> str:
+    return next((row.arm for row in findings.rows if row.variant == name), name or "")
+
+
+def _alone(findings: Findings) -> list[str]:
+    """What there is to say of a study with one variant."""
+    measure, row = findings.measure, findings.rows[0]
+    if len(findings.rows) > 1 or measure is None or row.score is None:
+        return []
+    how = f"{row.score.n} seeds" if row.score.n > 1 else "one seed: no interval"
+    return [
+        f"The {measure.title} of {row.variant} is {interval(row.score)} {measure.unit} ({how})."
+    ]
+
+
+def _comparison(findings: Findings, row: VariantRow) -> str:
+    """One variant against its baseline, in accuracy and in speed."""
+    ours, theirs = row.variant, row.baseline or ""
+    if row.point:
+        ours, theirs = row.arm, _arm(findings, row.baseline)
+    cost = _cost(row, findings.modes)
+    if findings.measure is None:
+        said = (
+            f"{ours} {cost} against {theirs}"
+            if cost
+            else f"{ours} and {theirs} share no round of timing, so they cannot be compared"
+        )
+    else:
+        said = _accuracy(findings.measure, row, ours, theirs)
+        joint = " and " if row.difference and row.difference.tells else "; it "
+        said += f"{joint}{cost}" if cost else ""
+    return f"At {row.point}: {said}." if row.point else f"{said[0].upper()}{said[1:]}."
+
+
+def _accuracy(measure: Measure, row: VariantRow, ours: str, theirs: str) -> str:
+    difference, what = row.difference, measure.title
+    if difference is None:
+        return f"{ours} and {theirs} share no seed with a result, so they cannot be compared"
+    size = f"{number(difference.estimate.mean)} {measure.points}"
+    if difference.estimate.low is None:
+        return (
+            f"{ours} differs from {theirs} by {size} of {what} on one seed, which gives no "
+            "interval, so nothing can be concluded"
+        )
+    if difference.tells:
+        verb = "lowers" if difference.estimate.mean < 0 else "raises"
+        return f"{ours} {verb} the {what} by {_size(measure, difference)} against {theirs}"
+    inside = f"{size} {bounds(difference.estimate)}, {difference.estimate.n} seeds"
+    why = "the interval includes 0"
+    if difference.estimate.excludes_zero:
+        p = number(difference.p_holm, 3)
+        why = f"among so many comparisons that can be chance: p {p} after Holm's correction"
+    return f"whether {ours} changes the {what} of {theirs} cannot be told ({inside}; {why})"
+
+
+def _size(measure: Measure, difference: Difference) -> str:
+    """How large a change is whose sign the verb says, with its interval."""
+    estimate = difference.estimate
+    low, high = estimate.low or 0.0, estimate.high or 0.0
+    ends = (low, high) if estimate.mean > 0 else (-high, -low)
+    size = Estimate(abs(estimate.mean), ends[0], ends[1], estimate.n)
+    return f"{number(size.mean)} {measure.points} {bounds(size)} ({size.n} seeds)"
+
+
+def _cost(row: VariantRow, modes: tuple[str, ...]) -> str:
+    """`costs 11.0 % [9.0, 13.0] of training throughput (4 rounds)`; empty where none is known."""
+    mode = next((m for m in modes if _ratio(row, m)), None)
+    ratio = _ratio(row, mode) if mode else None
+    if mode is None or ratio is None:
+        return ""
+    lost, what, n = _lost(ratio.estimate.mean), _throughput(mode), ratio.estimate.n
+    verb, sign = ("costs", 1) if lost >= 0 else ("gains", -1)
+    if ratio.estimate.low is None or ratio.estimate.high is None:
+        return f"{verb} {number(sign * lost, 1)} % of {what} (one round: no interval)"
+    low, high = sorted(sign * _lost(end) for end in (ratio.estimate.low, ratio.estimate.high))
+    size = f"{number(sign * lost, 1)} % {bounds(Estimate(lost, low, high, n), 1)}"
+    if ratio.tells:
+        return f"{verb} {size} of {what} ({n} rounds)"
+    return f"{verb} {size} of {what} ({n} rounds: too few or too noisy to tell from none)"
+
+
+def _over_points(findings: Findings, ours: str, theirs: str, rows: list[VariantRow]) -> str:
+    """What one arm does at all points of `vary`."""
+    measure, clauses = findings.measure, []
+    for verb, sign in (("lowers", -1), ("raises", 1)):
+        told = _told_of(rows, sign)
+        if measure and told:
+            most = told[0]
+            clauses.append(
+                f"{verb} the {measure.title} at {len(told)} of {len(rows)} points, most at "
+                f"{most.point}: by {_size(measure, _difference(most))}"
+            )
+    untold = len(rows) - len(_told_of(rows, -1)) - len(_told_of(rows, 1))
+    if measure and untold:
+        clauses.append(f"at {untold} of {len(rows)} points no difference can be told")
+    clauses += _costs(findings, rows)
+    return f"{ours} against {theirs}: {'; '.join(clauses)}."
+
+
+def _over_all(findings: Findings, rows: list[VariantRow]) -> str:
+    """What many comparisons come to."""
+    bases = {row.baseline for row in rows}
+    base = f"with {rows[0].baseline}" if len(bases) == 1 else "with their baselines"
+    measure, clauses = findings.measure, []
+    for verb, sign in (("lower", -1), ("raise", 1)):
+        told = _told_of(rows, sign)
+        if measure and told:
+            most = told[0]
+            clauses.append(
+                f"{len(told)} {verb}{'s' if len(told) == 1 else ''} the {measure.title}, most "
+                f"{most.variant}: by {_size(measure, _difference(most))}"
+            )
+    untold = len(rows) - len(_told_of(rows, -1)) - len(_told_of(rows, 1))
+    if measure and untold:
+        clauses.append(f"of {untold} no difference can be told")
+    clauses += _costs(findings, rows)
+    return f"Of {len(rows)} variants compared {base}: {'; '.join(clauses)}."
+
+
+def _told_of(rows: list[VariantRow], sign: int) -> list[VariantRow]:
+    """Those whose difference has this sign for certain, the largest first."""
+    told = [
+        row
+        for row in rows
+        if row.difference and row.difference.tells and sign * row.difference.estimate.mean > 0
+    ]
+    return sorted(told, key=lambda row: -abs(_difference(row).estimate.mean))
+
+
+def _difference(row: VariantRow) -> Difference:
+    assert row.difference is not None
+    return row.difference
+
+
+def _costs(findings: Findings, rows: list[VariantRow]) -> list[str]:
+    mode = next((m for m in findings.modes if any(_ratio(row, m) for row in rows)), None)
+    if mode is None:
+        return []
+    ratios = [ratio for row in rows if (ratio := _ratio(row, mode))]
+    changes = sorted(-_lost(ratio.estimate.mean) for ratio in ratios)
+    ends = " to ".join(number(change, 1) for change in (changes[0], changes[-1]))
+    return [f"{_throughput(mode)} changes by {ends} %"]
+
+
+def _ratio(row: VariantRow, mode: str) -> Difference | None:
+    return row.speeds[mode].ratio if mode in row.speeds else None
+
+
+def _throughput(mode: str) -> str:
+    return "training throughput" if mode == "train_step" else f"{mode.replace('_', ' ')} throughput"
+
+
+def _lost(ratio: float) -> float:
+    """Share of throughput, in percent, that goes when a step takes `ratio` times as long."""
+    return 100 * (1 - 1 / ratio)
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"

@@ -1,17 +1,19 @@
 """Write the report of a study beside its store."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InfrastructureError
 from ..ledger import asked_for, study_account
 from ..results import ResultStore
-from ..results.frames import best_attempts, long, trials
 from ..study import Study
-from . import render
 from .answer import findings
 from .charts import charts
-from .words import answer, variants_table
+from .formats import csv_text, latex, markdown, text_table
+from .render import CAPTIONS, html
+from .tables import variants_table
+from .words import answer
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class Report:
 def write_report(
     study: Study, results: str | Path, device: str = "auto", output: Path | None = None
 ) -> Report:
-    """Write `report.md`, its SVG files and `report.html`, from the store alone.
+    """Write the report in every format, from the store alone, which is read once.
+
+    `report.html` is one file; `report.md` stands beside its SVG files; `variants.csv` and
+    `variants.tex` are its table.
 
     Args:
         study: The study, from its file or from the store.
@@ -48,20 +53,22 @@ def write_report(
         output = home / "reports" / study.name
     there = store.read()
     state = study_account(study, there.table, store.marks(), device)
-    table = asked_for(study, there.table)
-    found = findings(
-        study, state.device, trials(table), long(table, "curves"), best_attempts(table), state
-    )
-    drawn = charts(found)
-    command = f"stn-bench report {study.name} --results {results}"
+    command = shlex.join(["stn-bench", "report", study.name, "--results", str(results)])
+    found = findings(study, state, asked_for(study, there.table), command)
+    drawn, table = charts(found), variants_table(found)
+    files = {
+        **drawn,
+        "report.md": markdown(found, {name: CAPTIONS[name] for name in drawn}),
+        "report.html": html(found, drawn),
+        "variants.csv": csv_text(table),
+        "variants.tex": latex(table, study.question),
+    }
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for name, svg in drawn.items():
-            (output / name).write_text(svg, "utf-8")
-        (output / "report.md").write_text(render.markdown(found, drawn, command), "utf-8")
-        (output / "report.html").write_text(render.html(found, drawn, command), "utf-8")
+        for name, text in files.items():
+            (output / name).write_text(text, "utf-8", newline="")
     except OSError as error:
         raise InfrastructureError(f"the report cannot be written: {error}") from error
-    summary = "\n".join(["", render.text_table(variants_table(found)), "", *answer(found), ""])
+    summary = "\n".join(["", text_table(table), "", *answer(found), ""])
     undone = state.counts["trials"] - state.counts["done"]
     return Report(summary, output / "report.html", output / "report.md", undone, there.corrupt)

@@ -11,7 +11,6 @@ from command import QUICKSTART
 
 from bench.report import write_report
 from bench.results import Attempt, CurvePoint, Metric, ResultStore, TimingSample
-from bench.results.schema import PROTOCOL
 from bench.study import load_study
 from bench.study.study import canonical_json
 
@@ -19,7 +18,7 @@ HOSTILE = "<script>alert(1)</script> \"'|`*_ \u202eevil \N{PILE OF POO} " + "x" 
 
 
 def quickstart(**update):
-    return load_study(QUICKSTART, ["seeds=3", "rounds=2"]).model_copy(update=update)
+    return load_study(QUICKSTART, ["seeds=3"]).model_copy(update=update)
 
 
 def attempt(trial, phase="accuracy", **fields):
@@ -31,13 +30,13 @@ def attempt(trial, phase="accuracy", **fields):
         started_at=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), seconds=2.0, code_hash="0",
         environment='{"commit":"c0ffee","dirty":null,"python":"3.11","packages":{"torch":"2"},'
         '"platform":"Linux","cpu":"a CPU","cpus":2}',
-        protocol=PROTOCOL if phase == "timing" else None, round=0 if phase == "timing" else None,
+        protocol="1" if phase == "timing" else None,
     )  # fmt: skip
     return Attempt(**{**base, **fields})
 
 
 def fill(store, study, errors):
-    """Accuracy rows with the errors given, and rounds of 20 and 30, then 40 and 60 ms a step."""
+    """Accuracy rows with the errors given by variant, and timing rows of 20 and 30 ms a step."""
     for trial in study.trials("cpu"):
         if trial.seed >= len(errors[trial.variant]):
             continue
@@ -48,12 +47,10 @@ def fill(store, study, errors):
         store.write(attempt(trial, metrics=metrics, curves=curves))
         if "timing" in trial.phases:
             step = 0.02 if trial.variant == study.variants[0].name else 0.03
-            for i, drift in enumerate((1, 2)):
-                samples = (TimingSample("train_step", 0, 9.0, 1, True),
-                           TimingSample("train_step", 1, drift * step * 4, 4, False),
-                           TimingSample("forward", 1, step, 4, False))  # fmt: skip
-                fields = {"attempt": i + 1, "round": i, "timings": samples}
-                store.write(attempt(trial, "timing", **fields))
+            samples = (TimingSample("train_step", 0, 9.0, 1, True),
+                       TimingSample("train_step", 1, step * 4, 4, False),
+                       TimingSample("forward", 1, step, 4, False))  # fmt: skip
+            store.write(attempt(trial, "timing", timings=samples))
 
 
 def report(tmp_path, study, errors):
@@ -95,14 +92,13 @@ def test_the_answer_has_the_numbers_that_the_rows_give(tmp_path):
     markdown, html, made = report(tmp_path, quickstart(), GOOD)
     # Differences −16, −17, −18: mean −17, t(2) 4.303 × 1/√3.
     sentence = (
-        "ST-CNN lowers the test error of CNN by 17.00 points (95 % interval of the paired "
-        "difference [−19.48, −14.52], 3 seeds); its training step takes 1.50 times as long "
-        "(95 % interval [1.50, 1.50], 2 rounds)."
+        "ST-CNN lowers the test error by 17.00 points [14.52, 19.48] (3 seeds) against CNN and "
+        "costs 33.3 % of training throughput (one round: no interval)."
     )
     assert sentence in html
     assert sentence in made.summary
     assert sentence in markdown.replace("\\", "")
-    cells = "| ST-CNN | 3 | 5.00 [2.52, 7.48] | −17.00 [−19.48, −14.52] | 1,234 | 45.00 |"
+    cells = "| ST-CNN | 3 | 5.00 [2.52, 7.48] | −17.00 [−19.48, −14.52] | 30.00 | 2,133 | 1.50 |"
     assert cells in markdown.replace("\\", "")
 
 
@@ -117,20 +113,20 @@ def test_an_interval_that_includes_zero_is_said_to_tell_nothing(tmp_path):
     errors = {"CNN": [20.0, 4.0, 24.0], "ST-CNN": [4.0, 20.0, 22.0]}
     _, html, _ = report(tmp_path, quickstart(), errors)
     assert "Whether ST-CNN changes the test error of CNN cannot be told" in html
-    assert "includes 0" in html
+    assert "the interval includes 0" in html
     assert "lowers" not in html
 
 
 def test_one_seed_concludes_nothing(tmp_path):
     study = load_study(QUICKSTART, ["seeds=1"])
     _, html, _ = report(tmp_path, study, {"CNN": [20.0], "ST-CNN": [4.0]})
-    assert "with one seed nothing can be concluded" in html
+    assert "on one seed, which gives no interval, so nothing can be concluded" in html
 
 
 def test_an_empty_store_says_so(tmp_path):
     made = write_report(quickstart(), tmp_path)
-    assert "No trial of this study has a result yet." in made.html.read_text()
-    assert "Of 6 trials" not in made.summary
+    assert "No trial of this study has a result yet, so there is no answer." in made.summary
+    assert "Of 6 trials 0 are done, 0 failed, 6 are missing and 0 are running." in made.summary
 
 
 def test_half_of_the_trials_missing_and_one_failed(tmp_path):
@@ -142,8 +138,10 @@ def test_half_of_the_trials_missing_and_one_failed(tmp_path):
     store.write(attempt(trial, status="failed", failure=failure, failure_kind="exception"))
     made = write_report(study, tmp_path)
     text = made.markdown.read_text()
-    assert "Of 6 trials 3 are done, 1 failed, 2 are missing and 0 are running." in text
-    assert "| ST-CNN | 1 | ValueError: it broke |" in text
+    assert (
+        "Of 6 trials 3 are done, 1 failed (1 exception), 2 are missing and 0 are running." in text
+    )
+    assert "| ST-CNN | 1 | 1 | exception | ValueError: it broke |" in text
     assert made.undone == 3
 
 
@@ -184,6 +182,6 @@ def test_chromium_shows_the_page_without_complaint(tmp_path):
          "--dump-dom", made.html.as_uri()],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    assert "lowers the test error of CNN by 17.00 points" in done.stdout
+    assert "lowers the test error by 17.00 points" in done.stdout
     assert done.stdout.count("<svg") == 3
     assert not re.findall(r"CONSOLE.*", done.stderr)

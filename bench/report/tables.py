@@ -1,0 +1,277 @@
+"""Findings as tables: each number is rounded once, here, and is the same in every format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..statistics import Estimate
+from .findings import Difference, Effect, Findings, TrialRow, VariantRow
+
+NONE = "–"
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows at one place.
+
+    Attributes:
+        text: For people, with a true minus sign.
+        plain: For programs, a text for each of the column's `parts`; empty where there is none.
+    """
+
+    text: str
+    plain: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def value(self) -> float | None:
+        """The first number of it, to sort by; None where it has none."""
+        try:
+            return float(self.plain[0])
+        except (IndexError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading for people, and for programs a name for each part of its cells."""
+
+    heading: str
+    parts: tuple[str, ...]
+    number: bool = True
+
+    def __str__(self) -> str:
+        return self.heading
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells in rows; `name` is that of its file."""
+
+    name: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The headings."""
+        return tuple(column.heading for column in self.columns)
+
+
+def number(value: float | None, places: int = 2) -> str:
+    """A number, with a true minus sign; a dash where there is none."""
+    return NONE if value is None else _minus(f"{value:,.{places}f}")
+
+
+def interval(estimate: Estimate | None, places: int = 2) -> str:
+    """`mean [low, high]`; the mean alone where there is no interval."""
+    if estimate is None:
+        return NONE
+    if estimate.low is None:
+        return number(estimate.mean, places)
+    return f"{number(estimate.mean, places)} {bounds(estimate, places)}"
+
+
+def bounds(estimate: Estimate, places: int = 2) -> str:
+    """`[low, high]`."""
+    return f"[{number(estimate.low, places)}, {number(estimate.high, places)}]"
+
+
+def variants_table(findings: Findings) -> Table:
+    """One row a variant: accuracy, difference, published figure, speed and size beside each other.
+
+    A column that would be empty in every row is left out.
+    """
+    found = [_variant_cells(findings, row) for row in findings.rows]
+    kept = [
+        column
+        for column in dict.fromkeys(column for cells in found for column in cells)
+        if column.parts[0] in ALWAYS or any(any(c[column].plain) for c in found if column in c)
+    ]
+    empty = {column: Cell(NONE, ("",) * len(column.parts)) for column in kept}
+    rows = tuple(tuple(cells.get(c, empty[c]) for c in kept) for cells in found)
+    return Table("variants", tuple(kept), rows)
+
+
+ALWAYS = ("variant", "seeds")
+
+
+def _variant_cells(findings: Findings, row: VariantRow) -> Mapping[Column, Cell]:
+    measure = findings.measure
+    cells: dict[Column, Cell] = {_text("variant"): _words(row.variant)}
+    if len(findings.points) > 1:
+        cells[_text("point")] = _words(row.point)
+    if measure is not None:
+        unit, title = measure.unit, measure.title
+        cells[_column("seeds", "seeds")] = _number(len(row.scores), 0)
+        cells[_interval(f"{title}, {unit} [95 %]", measure.name)] = _estimate(row.score)
+        cells[_interval(f"difference to baseline, {measure.points} [95 %]", "difference")] = (
+            Cell("baseline", ("", "", ""))
+            if row.is_baseline
+            else _estimate(row.difference and row.difference.estimate)
+        )
+        if findings.comparisons > 1:
+            cells[_column("p (Holm)", "p_holm")] = _p(row.difference)
+        for name in ("best_validation_error", "validation_error"):
+            heading = f"{name.replace('_', ' ')}, % [95 %]"
+            cells[_interval(heading, name)] = _estimate(row.metrics.get(name))
+        figures = [p for p in row.published if p.metric == measure.name]
+        cells[Column(f"published, {unit}", ("published", "published_source"))] = Cell(
+            ", ".join(f"{_minus(f'{p.value:g}')} ({p.source})" for p in figures) or NONE,
+            ("; ".join(f"{p.value:g}" for p in figures), "; ".join(p.source for p in figures)),
+        )
+    for mode in findings.modes:
+        speed, words = row.speeds.get(mode), MODES.get(mode, mode.replace("_", " "))
+        cells[_interval(f"{words}, ms [95 %]", f"{mode}_ms")] = _estimate(speed and speed.ms)
+        if mode == "train_step":
+            cells[_column("images/s", "images_per_s")] = _number(speed and speed.per_s, 0)
+        ratio = speed.ratio.estimate if speed and speed.ratio else None
+        cells[_interval(f"{words}, times the baseline's [95 %]", f"{mode}_ratio")] = _estimate(
+            ratio
+        )
+    for name, heading, scale, places in SIZES:
+        size = row.metrics.get(name)
+        cells[_column(heading, name)] = _number(size and size.mean / scale, places)
+    return cells
+
+
+MODES = {"train_step": "training step"}
+SIZES = (
+    ("parameters", "parameters", 1, 0),
+    ("flops", "FLOPs, 10⁶", 1e6, 1),
+    ("peak_host_bytes", "host memory, MB", MEGABYTE, 1),
+    ("peak_device_bytes", "device memory, MB", MEGABYTE, 1),
+)
+
+
+def effects_table(findings: Findings, interactions: bool) -> Table:
+    """Main effects, or interactions: how much a level changes the measure."""
+    points = findings.measure.points if findings.measure else ""
+    name = "interactions" if interactions else "main_effects"
+    columns = (
+        _text("effect"),
+        _column("mean over", "cells"),
+        _interval(f"change, {points} [95 %]", "change"),
+        _column("p (Holm)", "p_holm"),
+    )
+    rows = tuple(
+        (
+            _words(effect_name(effect)),
+            _number(effect.cells, 0),
+            _estimate(effect.difference and effect.difference.estimate),
+            _p(effect.difference),
+        )
+        for effect in findings.effects
+        if (len(effect.factors) > 1) == interactions
+    )
+    return Table(name, columns, rows)
+
+
+def effect_name(effect: Effect) -> str:
+    """`distortion: rts, not r`; of two factors, joined by ×."""
+    return " × ".join(
+        f"{factor}: {level}, not {reference}"
+        for factor, level, reference in zip(
+            effect.factors, effect.levels, effect.references, strict=True
+        )
+    )
+
+
+def failures_table(findings: Findings) -> Table:
+    """One row a trial that failed and was not made good."""
+    columns = (_text("variant"), _column("seed", "seed"), _column("attempts", "attempts"))
+    columns += (_text("kind"), _text("failure"), _text("trial"))
+    return Table("failures", columns, tuple(_failure(trial) for trial in findings.failures))
+
+
+def _failure(trial: TrialRow) -> tuple[Cell, ...]:
+    kind = (trial.kind or "").replace("_", " ")
+    return (
+        _words(trial.variant), _number(trial.seed, 0), _number(trial.attempts, 0),
+        _words(kind), _words(trial.failure or ""), _words(trial.trial_id),
+    )  # fmt: skip
+
+
+def flags_table(findings: Findings) -> Table:
+    """How many timed blocks of each variant bear each flag; empty where none bears any."""
+    names = list(dict.fromkeys(flag for row in findings.rows for flag in row.flags))
+    columns = (_text("variant"), _column("blocks", "blocks"), *(_column(n, n) for n in names))
+    rows = tuple(
+        (
+            _words(row.variant),
+            _number(row.blocks, 0),
+            *(_number(row.flags.get(name, 0), 0) for name in names),
+        )
+        for row in findings.rows
+        if row.flags
+    )
+    return Table("flags", columns, rows)
+
+
+def trials_table(findings: Findings) -> Table:
+    """One row a trial, whatever became of it."""
+    measure = findings.measure
+    names = list(dict.fromkeys(name for trial in findings.trials for name in trial.metrics))
+    columns = (_text("trial"), _text("variant"), _column("seed", "seed"), _text("status"))
+    columns += (_column("attempts", "attempts"),)
+    columns += (_column(f"{measure.title}, {measure.unit}", measure.name),) if measure else ()
+    columns += tuple(_column(name.replace("_", " "), name) for name in names)
+    columns += (_column("seconds", "seconds"), _text("failure"))
+    rows = tuple(
+        (
+            _words(trial.trial_id), _words(trial.variant), _number(trial.seed, 0),
+            _words(trial.status), _number(trial.attempts, 0),
+            *((_number(trial.score),) if measure else ()),
+            *(_significant(trial.metrics.get(name)) for name in names),
+            _number(trial.seconds, 1), _words(trial.failure or ""),
+        )
+        for trial in findings.trials
+    )  # fmt: skip
+    return Table("trials", columns, rows)
+
+
+def _text(name: str) -> Column:
+    return Column(name, (name,), number=False)
+
+
+def _column(heading: str, name: str) -> Column:
+    return Column(heading, (name,))
+
+
+def _interval(heading: str, name: str) -> Column:
+    return Column(heading, (name, f"{name}_low", f"{name}_high"))
+
+
+def _words(text: str) -> Cell:
+    return Cell(text or NONE, (text,))
+
+
+def _number(value: float | None, places: int = 2) -> Cell:
+    return Cell(number(value, places), ("" if value is None else f"{value:.{places}f}",))
+
+
+def _significant(value: float | None) -> Cell:
+    if value is None:
+        return Cell(NONE, ("",))
+    if value == int(value) and abs(value) < 1e15:
+        return _number(value, 0)
+    return Cell(_minus(f"{value:.4g}"), (f"{value:.4g}",))
+
+
+def _estimate(estimate: Estimate | None, places: int = 2) -> Cell:
+    parts = (estimate.mean, estimate.low, estimate.high) if estimate else (None, None, None)
+    return Cell(
+        interval(estimate, places),
+        tuple("" if part is None else f"{part:.{places}f}" for part in parts),
+    )
+
+
+def _p(difference: Difference | None) -> Cell:
+    p = difference.p_holm if difference else None
+    return _number(p, 3)
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
