@@ -21,7 +21,11 @@ ROLES: dict[str, dict[str, str]] = {
     "task": {"classify": "bench.tasks.classify:Classify"},
     "dataset": {
         "digits": "bench.datasets.digits:Digits",
+        "extruded_mnist": "bench.datasets.extruded:ExtrudedMNIST",
         "mnist": "bench.datasets.mnist:MNIST",
+        "mnist_addition": "bench.datasets.several_digits:MNISTAddition",
+        "mnist_colocalisation": "bench.datasets.colocalisation:MNISTColocalisation",
+        "mnist_sequence": "bench.datasets.several_digits:MNISTSequence",
     },
     "distortion": {"affine": "bench.datasets.distortion:Affine"},
     "model": {"cnn": "bench.models.cnn:CNN", "fcn": "bench.models.fcn:FCN"},

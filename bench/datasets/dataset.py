@@ -18,7 +18,7 @@ class Split:
 
     Attributes:
         images: `(count, channels, height, width)`: uint8, or float in [0, 1].
-        targets: `(count,)` or `(count, labels)`, int64.
+        targets: `(count,)` or `(count, labels)`, int64; boxes where there is nothing to classify.
     """
 
     images: Tensor
