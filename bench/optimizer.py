@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
+from stn_core import parameter_groups
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -25,21 +27,41 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Parameters that learn at one rate, in units of the rate of a step."""
+
+    slots: tuple[Slot, ...]
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """SGD with momentum, or AdamW, with torch's defaults where a study says nothing."""
 
     settings: Mapping[str, Any]
-    slots: tuple[Slot, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The parameters as torch's gradient scaler asks for them."""
+        return [{"params": [slot.parameter for slot in group.slots]} for group in self.groups]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for slot in self.slots:
-            slot.parameter.grad = None
+        for group in self.groups:
+            for slot in group.slots:
+                slot.parameter.grad = None
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Move each parameter that has a gradient, at learning rate `lr`."""
-        slots = [slot for slot in self.slots if slot.parameter.grad is not None]
+        if self.settings["clip_norm"] is not None:
+            everything = [s.parameter for group in self.groups for s in group.slots]
+            nn.utils.clip_grad_norm_(everything, self.settings["clip_norm"])
+        for group in self.groups:
+            self._step([s for s in group.slots if s.parameter.grad is not None], lr * group.factor)
+
+    def _step(self, slots: list[Slot], lr: float) -> None:
         parameters: list[Tensor] = [slot.parameter for slot in slots]
         gradients = [slot.parameter.grad for slot in slots if slot.parameter.grad is not None]
         decay = self.settings["weight_decay"]
@@ -57,12 +79,25 @@ class Optimizer:
             weight_decay=decay, eps=1e-8, maximize=False,
         )  # fmt: skip
 
+    def state(self) -> dict[str, Tensor]:
+        """All that it remembers, by name; the tensors are its own."""
+        slots = [slot for group in self.groups for slot in group.slots]
+        return {
+            f"{i}.{name}": getattr(slot, name)
+            for i, slot in enumerate(slots)
+            for name in ("first", "second", "steps")
+        }
 
-def optimizer(parameters: Iterable[nn.Parameter], settings: Mapping[str, Any]) -> Optimizer:
+
+def optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
     """The optimizer that `settings`, the `train` of a study, ask for."""
-    slots = tuple(
+    groups = parameter_groups(model, lr=1.0, localisation_lr_multiplier=settings["localisation_lr"])
+    return Optimizer(settings, tuple(Group(_slots(g["params"]), g["lr"]) for g in groups))
+
+
+def _slots(parameters: Iterable[nn.Parameter]) -> tuple[Slot, ...]:
+    return tuple(
         Slot(p, torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), dtype=torch.float32))
         for p in parameters
         if p.requires_grad
     )
-    return Optimizer(settings, slots)

@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,13 @@ from .jobs import Job, Launch, Outcome, one_line
 from .results import Attempt, ResultStore
 from .results.marks import Mark, this_process
 from .results.schema import FailureKind
+from .resume import Halfway
 from .study import Study
 from .tasks.task import Measured, Place, Task
 from .training import Diverged
+
+# A trial that is cut short loses at most this much.
+KEEP_SECONDS = 60.0
 
 
 def check_study(study: Study, device: str, launch: Launch) -> None:
@@ -62,7 +67,8 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
             failure, kind, trace = one_line(error), _kind(error), traceback.format_exc()
         seconds = time.perf_counter() - clock
         if measured.weights:
-            weights = {k: v.detach().cpu().contiguous() for k, v in measured.weights.items()}
+            # Copied, since layers that are shared would be refused.
+            weights = {k: v.detach().cpu().clone().contiguous() for k, v in measured.weights.items()}
             store.write_checkpoint(job.trial.trial_id, save(weights))
         attempt = Attempt(
             **job.fields(launch),
@@ -80,6 +86,8 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
             pictures=measured.pictures,
         )
         store.write(attempt)
+        if job.phase == "accuracy" and kind in (None, "diverged"):
+            store.remove_partial(job.trial.trial_id)
     return Outcome(job, failure, kind, seconds)
 
 
@@ -91,8 +99,7 @@ def load_model(results: str | Path, trial_id: str, folder: Path) -> torch.nn.Mod
     if found is None:
         raise BenchError(f"store {store.location}: has no trial {trial_id}")
     settings = json.loads(found)
-    data = dataset(settings, None, folder)
-    net = model(settings, data.in_shape, data.num_classes, folder)
+    net = model(settings, dataset(settings, None, folder), folder)
     net.load_state_dict(load(store.read_checkpoint(trial_id)))
     return net.eval()
 
@@ -106,7 +113,9 @@ def _run_phase(job: Job, launch: Launch, store: ResultStore) -> Measured:
     trial = job.trial
     task, place = _task(trial.settings, launch), _place(trial.device, launch)
     if job.phase == "accuracy":
-        return task.accuracy(trial.settings, trial.seed, place)
+        maker = f"{launch.code_hash} {device_name(trial.device)} {job.threads} {torch.__version__}"
+        halfway = Halfway(store, trial.trial_id, maker, KEEP_SECONDS)
+        return task.accuracy(trial.settings, trial.seed, replace(place, halfway=halfway))
     weights = load(store.read_checkpoint(trial.trial_id))
     return task.timing(trial.settings, trial.seed, place, weights)
 

@@ -38,8 +38,9 @@ class ResultStore:
     """A folder, or `s3://…` or `gs://…`, with one immutable Parquet file an attempt.
 
     `attempts/<trial>.<phase>.<n>.<sha256>.parquet` are the attempts, `compact/<sha256>.parquet`
-    holds the rows of many, `checkpoints/` the trained weights, `studies/` the studies as they were
-    run, `running/` marks of attempts under way, `corrupt/` files set aside.
+    holds the rows of many, `checkpoints/` the trained weights, `partial/` trainings in their midst,
+    `studies/` the studies as they were run, `running/` marks of attempts under way, `corrupt/`
+    files set aside.
 
     Example:
         >>> import tempfile
@@ -114,9 +115,7 @@ class ResultStore:
 
     def write_checkpoint(self, trial_id: str, content: bytes) -> None:
         """Keep the trained weights of a trial (safetensors), with their hash in the name."""
-        digest = hashlib.sha256(content).hexdigest()
-        path = f"{self._root}/checkpoints/{trial_id}.{digest}.safetensors"
-        write_whole(self._system, path, content)
+        self._keep("checkpoints", trial_id, content)
 
     def read_checkpoint(self, trial_id: str) -> bytes:
         """The trained weights of a trial.
@@ -124,12 +123,10 @@ class ResultStore:
         Raises:
             BenchError: The store has none that are whole.
         """
-        for info in list_files(self._system, f"{self._root}/checkpoints"):
-            if info.base_name.startswith(f"{trial_id}."):
-                content = read_bytes(self._system, info.path)
-                if hashlib.sha256(content).hexdigest() == info.base_name.split(".")[1]:
-                    return content
-        raise BenchError(f"store {self.location}: has no checkpoint of trial {trial_id}")
+        content = self._kept("checkpoints", trial_id)
+        if content is None:
+            raise BenchError(f"store {self.location}: has no checkpoint of trial {trial_id}")
+        return content
 
     def has_checkpoint(self, trial_id: str) -> bool:
         """Whether the trained weights of a trial are there, and whole."""
@@ -137,6 +134,22 @@ class ResultStore:
             return bool(self.read_checkpoint(trial_id))
         except BenchError:
             return False
+
+    def write_partial(self, trial_id: str, content: bytes) -> None:
+        """Keep the state of a training in its midst, instead of the one before."""
+        kept = self._keep("partial", trial_id, content)
+        self.remove_partial(trial_id, but=kept)
+
+    def read_partial(self, trial_id: str) -> bytes | None:
+        """The state of a training in its midst; None where there is none that is whole."""
+        return self._kept("partial", trial_id)
+
+    def remove_partial(self, trial_id: str, but: str = "") -> None:
+        """Take away the states of a training, all or all but one path."""
+        for info in self._files_of("partial", trial_id):
+            if info.path != but:
+                with contextlib.suppress(FileNotFoundError):
+                    self._system.delete_file(info.path)
 
     def write_study(self, name: str, text: str) -> None:
         """Keep a study as it was run, so that a report needs nothing but the store."""
@@ -187,6 +200,23 @@ class ResultStore:
                 with contextlib.suppress(FileNotFoundError):
                     self._system.delete_file(old)
         return table.num_rows
+
+    def _keep(self, folder: str, trial_id: str, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        path = f"{self._root}/{folder}/{trial_id}.{digest}.safetensors"
+        write_whole(self._system, path, content)
+        return path
+
+    def _kept(self, folder: str, trial_id: str) -> bytes | None:
+        for info in self._files_of(folder, trial_id):
+            content = read_bytes(self._system, info.path)
+            if hashlib.sha256(content).hexdigest() == info.base_name.split(".")[1]:
+                return content
+        return None
+
+    def _files_of(self, folder: str, trial_id: str) -> list:
+        files = list_files(self._system, f"{self._root}/{folder}")
+        return [info for info in files if info.base_name.startswith(f"{trial_id}.")]
 
     def _list(self, folder: str) -> list:
         files = list_files(self._system, f"{self._root}/{folder}")

@@ -50,7 +50,16 @@ class Published(Strict):
 
 
 class Train(Strict):
-    """How a model is trained; `schedule` is the course of the learning rate over the steps."""
+    """How a model is trained.
+
+    Attributes:
+        schedule: Course of the learning rate over the steps; `step` multiplies it by `step_factor`
+            every `step_every` steps. Before it the rate rises linearly for `warmup_steps`.
+        precision: Of what torch's autocast casts; parameters and `theta` stay float32.
+        execution: Who runs a training step: torch as it comes, its compiler, or a CUDA graph.
+        localisation_lr: Learning rate of localisation networks, in units of `lr`.
+        clip_norm: Longest gradient of all parameters together; None leaves it as it is.
+    """
 
     steps: Positive
     batch_size: Positive
@@ -58,7 +67,15 @@ class Train(Strict):
     lr: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    step_every: Positive | None = None
+    step_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    localisation_lr: Annotated[float, Field(ge=0)] = 1.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    execution: Literal["eager", "compile", "cuda_graph"] = "eager"
 
 
 class Transformer(Strict):

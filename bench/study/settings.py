@@ -39,9 +39,24 @@ def resolve(config: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[
         train, found = check(Train, config["train"], ("train",))
         settings["train"] = train.model_dump() if train else None
         problems += found
-        if train and train.momentum and train.optimizer != "sgd":
-            problems.append((("train", "momentum"), f"is SGD's; `{train.optimizer}` has none"))
+        problems += _train_problems(train) if train else []
     return settings, problems
+
+
+def _train_problems(train: Train) -> list[Problem]:
+    """What is wrong between the keys of `train`."""
+    problems: list[Problem] = []
+    if train.momentum and train.optimizer != "sgd":
+        problems.append((("train", "momentum"), f"is SGD's; `{train.optimizer}` has none"))
+    if train.schedule == "step" and train.step_every is None:
+        problems.append((("train", "step_every"), f"{MISSING}; schedule `step` needs it"))
+    if train.schedule != "step" and train.step_every is not None:
+        text = f"is of schedule `step`; `{train.schedule}` has none"
+        problems.append((("train", "step_every"), text))
+    if train.warmup_steps >= train.steps:
+        text = f"must be less than `steps`, {train.steps}, got {train.warmup_steps}"
+        problems.append((("train", "warmup_steps"), text))
+    return problems
 
 
 def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:

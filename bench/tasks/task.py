@@ -8,15 +8,20 @@ from typing import Any, Protocol
 import torch
 
 from ..results import CurvePoint, Metric, Picture, TimingSample
+from ..resume import Halfway
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial runs: its device, the folder of data sets, that of the user's own code."""
+    """Where a trial runs: its device, the folder of data sets, that of the user's own code.
+
+    `halfway` is where a training keeps its state; two places that differ in it alone are one.
+    """
 
     device: torch.device
     data_dir: Path | None
     folder: Path
+    halfway: Halfway | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -7,33 +7,45 @@ import pytest
 import torch
 from torch import nn
 
+import stn_core
 from bench import measurement, training
 from bench.datasets.dataset import Resident, Split, Splits
+from bench.errors import BenchError
+from bench.execution import check_execution
 from bench.measurement import measure
+from bench.results import ResultStore
+from bench.resume import Halfway
+from bench.study.schema import Train
 
 CPU = torch.device("cpu")
-SETTINGS = {
-    "steps": 40, "batch_size": 8, "optimizer": "adamw", "lr": 0.05, "momentum": 0.0,
-    "weight_decay": 0.0, "schedule": "constant",
-}  # fmt: skip
+SETTINGS = Train(steps=40, batch_size=8, lr=0.05).model_dump()
 
 
 class Corners:
-    """Which of two corners of an image is the brighter one."""
+    """Two classes of 3×3 noise: which of two corners is lighter; two labels where asked."""
 
-    version, in_shape, num_classes, labels = 1, (1, 3, 3), 2, 1
+    version = 1
+    in_shape = (1, 3, 3)
+    num_classes = 2
+
+    def __init__(self, labels=1):
+        self.labels = labels
 
     def load(self):
         images = torch.rand(80, 1, 3, 3, generator=torch.Generator().manual_seed(7))
-        labels = (images[:, 0, 0, 0] > images[:, 0, 2, 2]).long()
-        return Splits(*map(Split, images.split([40, 20, 20]), labels.split([40, 20, 20])))
+        first = (images[:, 0, 0, 0] > images[:, 0, 2, 2]).long()
+        second = (images[:, 0, 0, 2] > images[:, 0, 2, 0]).long()
+        targets = first if self.labels == 1 else torch.stack([first, second], 1)
+        return Splits(*(Split(images[i], targets[i]) for i in
+                        (slice(40), slice(40, 60), slice(60, 80))))  # fmt: skip
 
     def examples(self, split, index, train, generator):
         return split.images[index], split.targets[index]
 
 
-def data(seed=0):
-    return Resident(Corners(), Corners().load(), seed)
+def data(seed=0, labels=1):
+    corners = Corners(labels)
+    return Resident(corners, corners.load(), seed)
 
 
 def model(seed=0):
@@ -80,7 +92,8 @@ def test_training_learns():
 def test_the_curves_have_their_points(steps, loss_steps, error_steps):
     _, curves = trained(steps=steps)
     assert [c.step for c in curves if c.name == "train_loss"] == loss_steps
-    assert [c.step for c in curves if c.name == "test_error"] == error_steps
+    for name in ("validation_error", "test_error"):
+        assert [c.step for c in curves if c.name == name] == error_steps
     assert curves[-1].name == "test_error"
 
 
@@ -96,15 +109,20 @@ def test_the_loss_of_a_point_is_the_mean_since_the_one_before():
     assert curves[0].value == pytest.approx(sum(losses) / 2, rel=1e-6)
 
 
-def test_the_learning_rate_follows_its_schedule():
-    def course(schedule):
-        settings = {"lr": 0.2, "steps": 4, "schedule": schedule}
-        return [training.learning_rate(settings, step) for step in range(4)]
+def rates(**settings):
+    settings = Train(batch_size=1, lr=0.2, **settings).model_dump()
+    return [training.learning_rate(settings, step) for step in range(settings["steps"])]
 
-    assert course("constant") == [0.2] * 4
-    assert course("cosine") == pytest.approx(
-        [0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.1 * (1 - math.sqrt(0.5))]
+
+def test_the_learning_rate_follows_its_schedule():
+    cosine = [0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.1 * (1 - math.sqrt(0.5))]
+    assert rates(steps=4) == [0.2] * 4
+    assert rates(steps=4, schedule="cosine") == pytest.approx(cosine)
+    assert rates(steps=5, schedule="step", step_every=2, step_factor=0.5) == pytest.approx(
+        [0.2, 0.2, 0.1, 0.1, 0.05]
     )
+    assert rates(steps=4, warmup_steps=2) == pytest.approx([0.1, 0.2, 0.2, 0.2])
+    assert rates(steps=6, warmup_steps=2, schedule="cosine") == pytest.approx([0.1, 0.2, *cosine])
 
 
 def test_the_schedule_reaches_the_optimizer():
@@ -115,18 +133,62 @@ def test_the_schedule_reaches_the_optimizer():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_loss_that_is_not_finite_ends_the_training(optimizer):
-    with pytest.raises(
-        training.Diverged, match=r"^the loss was (nan|inf) between steps \d+ and \d"
-    ):
+    with pytest.raises(training.Diverged, match=r"^the loss was (nan|inf) at step \d+$"):
         trained(optimizer=optimizer, lr=3e37, steps=60)
+
+
+def test_divergence_names_its_step_and_is_seen_soon(monkeypatch):
+    steps = []
+
+    def loss(scores, targets):
+        steps.append(len(steps) + 1)
+        return scores.sum() * (math.nan if len(steps) == 7 else 0)
+
+    broken = training.CLASSIFICATION._replace(loss=loss)
+    monkeypatch.setattr(training, "CHECK_EVERY", 10)
+    with pytest.raises(training.Diverged, match="^the loss was nan at step 7$"):
+        training.train(model(), data(), SETTINGS | {"steps": 4000}, objective=broken)
+    assert len(steps) == 10, "long before the first point of the curve, step 200"
 
 
 def test_a_last_step_into_nothing_is_no_result():
     """The loss of the last step is that before it, so the scores must tell."""
     net = model()
     weight_of(net).fill_(math.inf)
-    with pytest.raises(training.Diverged, match="^the scores of the test set are not finite$"):
-        training.test_error(net, data())
+    with pytest.raises(
+        training.Diverged, match="^the scores of the images to evaluate are not finite$"
+    ):
+        training.evaluate(net.eval(), data().test(7))
+
+
+def constant_from(step, answer_before=None):
+    """An objective under which the model gives one answer to all from an evaluation on."""
+    seen = []
+
+    def answers(scores):
+        seen.append(len(seen))
+        return scores.argmax(1) if len(seen) <= step else torch.zeros(len(scores), dtype=torch.long)
+
+    return training.CLASSIFICATION._replace(answers=answers)
+
+
+@pytest.mark.parametrize(
+    ("steps", "good", "message"),
+    [
+        # 5 evaluations of validation and test; the model errs little at the first, at step 200.
+        (1000, 2, "collapsed: from step 400 on every validation image gets one answer"),
+        (500, 0, "collapsed: from step 100 on every validation image gets one answer"),
+        (40, 0, None),  # too young to say
+    ],
+)
+def test_a_model_that_gives_one_answer_has_collapsed(steps, good, message):
+    settings = SETTINGS | {"steps": steps, "batch_size": 20, "lr": 0.02}
+    arguments = (model(), data(), settings)
+    if message is None:
+        assert training.train(*arguments, objective=constant_from(good))
+        return
+    with pytest.raises(training.Diverged, match=f"^{message}$"):
+        training.train(*arguments, objective=constant_from(good))
 
 
 def test_sgd_with_momentum_by_hand():
@@ -171,7 +233,7 @@ def test_a_step_at_rate_zero_leaves_the_model_as_it_is():
     assert all(torch.equal(p, b) for p, b in zip(net.parameters(), before, strict=True))
 
 
-def test_the_test_error_is_the_share_of_the_misclassified(monkeypatch):
+def test_the_test_error_is_the_share_of_the_misclassified():
     class Constant(nn.Module):
         def forward(self, image):
             assert not self.training and not torch.is_grad_enabled()
@@ -181,8 +243,127 @@ def test_the_test_error_is_the_share_of_the_misclassified(monkeypatch):
     wanted = 100 * (same.splits.test.targets == 0).sum().item() / 20
     assert 0 < wanted < 100
     for batch in (1000, 7, 1):
-        monkeypatch.setattr(training, "EVALUATION_BATCH", batch)
-        assert training.test_error(Constant(), same) == wanted
+        assert training.evaluate(Constant().eval(), same.test(batch)) == (wanted, True)
+
+
+def test_an_image_is_wrong_when_any_of_its_labels_is():
+    both = data(labels=2)
+    targets = both.splits.test.targets
+    scores = nn.functional.one_hot(targets, 2).float()
+    scores[:, 1] = torch.tensor([1.0, 0.0])
+    found = training.evaluate(lambda _: scores, [(both.splits.test.images, targets)])
+    assert found.error == 100 * (targets[:, 1] == 1).float().mean().item()
+
+
+def test_the_loss_of_several_labels_is_the_sum_of_theirs():
+    scores, targets = torch.randn(5, 3, 4), torch.randint(4, (5, 3))
+    each = [nn.functional.cross_entropy(scores[:, i], targets[:, i]) for i in range(3)]
+    assert training.cross_entropy(scores, targets) == pytest.approx(sum(each), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"precision": "bfloat16"}, {"memory_format": "channels_last"}], ids=str
+)
+def test_a_small_convolution_learns_whatever_the_precision(change):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 2), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2))
+    curves = training.train(net, data(), SETTINGS | {"steps": 200, "lr": 0.02} | change)
+    assert curves[-1].value <= 20
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    last = net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert last == (net[0].weight.is_contiguous() or "memory_format" in change)
+
+
+def test_bfloat16_reaches_the_layers_and_not_theta():
+    seen = {}
+
+    class Watch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            transform = stn_core.transforms.Affine()
+            body = stn_core.localisation.FCN((1, 3, 3))
+            network = stn_core.LocalisationNetwork(body, transform)
+            self.transformer = stn_core.SpatialTransformer(network, transform)
+            self.last = nn.Linear(9, 2)
+
+        def forward(self, image):
+            warped = self.transformer.warp(image)
+            scores = self.last(warped.output.flatten(1))
+            seen["theta"], seen["scores"] = warped.theta.dtype, scores.dtype
+            return scores
+
+    net = Watch()
+    training.training_step(net, SETTINGS | {"precision": "bfloat16"})(*data().batch(4), 0.1)
+    assert seen == {"theta": torch.float32, "scores": torch.bfloat16}
+
+
+def test_float16_scales_its_loss_and_leaves_out_a_step_that_overflows():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
+    step = training.training_step(net, SETTINGS | {"precision": "float16"})
+    before = step.scaler.get_scale()
+    images, targets = data().batch(8)
+    old = weight_of(net).clone()
+    step(images * 1e4, targets, 0.1)
+    assert torch.equal(weight_of(net), old)
+    assert step.scaler.get_scale() == before / 2
+    for _ in range(20):
+        step(images, targets, 0.1)
+    assert not torch.equal(weight_of(net), old)
+
+
+def test_a_cuda_graph_needs_a_gpu():
+    with pytest.raises(BenchError, match="^train.execution: `cuda_graph` needs a GPU"):
+        check_execution(SETTINGS | {"execution": "cuda_graph"}, CPU)
+
+
+def test_a_compiled_model_is_trained_compiled_and_evaluated_as_it_is(monkeypatch):
+    runs = []
+    monkeypatch.setattr(
+        torch, "compile", lambda net: lambda images: runs.append(net.training) or net(images)
+    )
+    training.train(model(), data(), SETTINGS | {"steps": 10, "execution": "compile"})
+    assert runs == [True] * 10
+
+
+class Killed(Exception):
+    """What ends a training in its midst."""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine"}, {"precision": "float16"}],
+    ids=str,
+)
+def test_a_training_cut_short_goes_on_to_the_bit(change, tmp_path):
+    settings = SETTINGS | {"steps": 47} | change
+    store = ResultStore(tmp_path)
+
+    def run(kill_at=None, halfway=None):
+        net, same, drawn = model(), data(), []
+        torch.manual_seed(1)
+        if kill_at is not None:
+            batch = same.batch
+
+            def until(size):
+                drawn.append(size)
+                if len(drawn) > kill_at:
+                    raise Killed
+                return batch(size)
+
+            same.batch = until
+        return training.train(net, same, settings, halfway=halfway), weight_of(net)
+
+    whole, weight = run()
+    with pytest.raises(Killed):
+        run(kill_at=31, halfway=Halfway(store, "t", "code", 0.0))
+    torch.manual_seed(99)
+    other = Halfway(store, "t", "other code", 1e9).found()
+    assert other is None
+    found = Halfway(store, "t", "code", 1e9).found()
+    assert found is not None and found[1]["done"] == 31
+    curves, same = run(halfway=Halfway(store, "t", "code", 1e9))
+    assert curves == whole
+    assert torch.equal(same, weight)
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""A training in its midst as safetensors, so that one cut short goes on to the bit."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from .results import ResultStore
+
+META = "meta"
+
+
+class Halfway:
+    """Where a trial leaves its state every so often, in the store, and finds it again.
+
+    Args:
+        store: The store of the run.
+        trial_id: The trial.
+        maker: What the numbers depend on beside the trial, such as code and threads: what another
+            maker left is not gone on with.
+        every_seconds: How long a state may be old.
+    """
+
+    def __init__(
+        self, store: ResultStore, trial_id: str, maker: str, every_seconds: float
+    ) -> None:
+        self._store, self._trial_id = store, trial_id
+        self._maker, self._every, self._last = maker, every_seconds, time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to keep a state again."""
+        return time.monotonic() - self._last >= self._every
+
+    def keep(self, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Keep a state instead of the one before; whole or not at all."""
+        text = json.dumps({**meta, "maker": self._maker}).encode()
+        tensors = {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
+        tensors[META] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        self._store.write_partial(self._trial_id, save(tensors))
+        self._last = time.monotonic()
+
+    def found(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state that was kept last, by the same maker; None where there is none."""
+        content = self._store.read_partial(self._trial_id)
+        if content is None:
+            return None
+        state = load(content)
+        meta = json.loads(bytes(state.pop(META).numpy()))
+        return (state, meta) if meta.pop("maker") == self._maker else None
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with `prefix.` before their names."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def part(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a state whose names begin with `prefix.`, without it."""
+    return {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(f"{prefix}.")}
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """State of torch's generators, of the CPU and of the device."""
+    states = {"cpu": torch.get_rng_state()}
+    return states if device.type == "cpu" else states | {"cuda": torch.cuda.get_rng_state(device)}
+
+
+def restore_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put torch's generators back as `random_state` found them."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
