@@ -16,6 +16,7 @@ from torch import nn
 from stn_core import LocalisationNetwork, SpatialTransformer, place
 
 from .components import describe, source_file, suggest
+from .datasets.dataset import Dataset
 from .errors import BenchError
 from .jobs import one_line
 
@@ -43,10 +44,20 @@ def dataset(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) ->
     return build("dataset", settings["dataset"], folder, data_dir=data_dir)
 
 
-def model(
+def model(settings: Mapping[str, Any], data: Dataset, folder: Path) -> nn.Module:
+    """The model of a variant, its spatial transformer in place, drawn from torch's generator.
+
+    It gives scores `(batch, classes)`, or `(batch, labels, classes)` where an example has several.
+    """
+    net = _classifier(settings, data.in_shape, data.num_classes * data.labels, folder)
+    if data.labels == 1:
+        return net
+    return nn.Sequential(net, nn.Unflatten(1, (data.labels, data.num_classes)))
+
+
+def _classifier(
     settings: Mapping[str, Any], in_shape: tuple[int, ...], classes: int, folder: Path
 ) -> nn.Module:
-    """The model of a variant, its spatial transformer in place, drawn from torch's generator."""
     reference = settings["model"]
     spatial = reference["transformer"]
     at_input = bool(spatial) and spatial["placement"] == "input"
@@ -112,15 +123,15 @@ def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: P
     """
     data = dataset(settings, data_dir, folder)
     with torch.device("meta"):
-        net = model(settings, data.in_shape, data.num_classes, folder)
+        net = model(settings, data, folder)
     try:
         output = net(torch.zeros(2, *data.in_shape, device="meta"))
     except (RuntimeError, ValueError, TypeError) as error:
         raise BenchError(f"the model cannot take images of {data.in_shape}: {error}") from error
-    if tuple(output.shape) != (2, data.num_classes):
-        raise BenchError(
-            f"the model must give (batch, {data.num_classes}) scores, gives {tuple(output.shape)}"
-        )
+    wanted = (data.num_classes,) if data.labels == 1 else (data.labels, data.num_classes)
+    if tuple(output.shape) != (2, *wanted):
+        shape = ", ".join(map(str, wanted))
+        raise BenchError(f"the model must give (batch, {shape}) scores, gives {tuple(output.shape)}")
 
 
 def _load(target: str, folder: Path) -> Any:

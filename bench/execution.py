@@ -30,16 +30,16 @@ def check_execution(settings: Mapping[str, Any], device: torch.device) -> None:
 def forward_of(model: nn.Module, settings: Mapping[str, Any]) -> Forward:
     """The model as a function of images, run as `settings`, the `train` of a study, say.
 
-    Parameters stay float32, and so does `theta`; `bfloat16` and `float16` are torch's autocast. In
-    evaluation mode a compiled model and a CUDA graph give way to the model itself, since batches
-    have other sizes there.
+    Parameters stay float32, and so does `theta`; `bfloat16` and `float16` are torch's autocast. A
+    CUDA graph is of the training mode and of the first batch's size; in evaluation mode it gives
+    way to the model itself.
     """
     dtype, execution = DTYPES.get(settings["precision"]), settings["execution"]
     last = settings["memory_format"] == "channels_last"
     if last:
         for kind in CHANNELS_LAST.values():
             model.to(memory_format=kind)
-    trained: Callable[..., Any] = torch.compile(model) if execution == "compile" else model
+    run: Callable[..., Any] = torch.compile(model) if execution == "compile" else model
     graphed = False
 
     def forward(images: Tensor) -> Any:
@@ -51,7 +51,7 @@ def forward_of(model: nn.Module, settings: Mapping[str, Any]) -> Forward:
             if execution == "cuda_graph" and model.training and not graphed:
                 _capture(model, images)
                 graphed = True
-            return (trained if model.training else model)(images)
+            return run(images)
 
     return forward
 

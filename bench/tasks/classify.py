@@ -9,9 +9,10 @@ from torch import nn
 
 from .. import build
 from ..datasets.dataset import Resident
+from ..execution import check_execution, forward_of
 from ..measurement import measure
-from ..results import Metric, TimingSample
-from ..training import train, training_step
+from ..results import TimingSample
+from ..training import metrics, train, training_step
 from .resident import resident, splits
 from .task import Measured, Place
 
@@ -23,24 +24,15 @@ class Classify:
 
     def check(self, settings: Mapping[str, Any], place: Place) -> None:
         """Build the variant once without computing anything, and find its data."""
+        check_execution(settings["train"], place.device)
         build.check_settings(settings, place.data_dir, place.folder)
         splits(settings, place)
 
     def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:
         """Train one model and count its errors on the test set."""
         net, data = _prepare(settings, seed, place)
-        curves = train(net, data, settings["train"])
-        metrics = (
-            Metric("test_error", curves[-1].value, "percent", False),
-            Metric(
-                "train_loss",
-                next(c.value for c in reversed(curves) if c.name == "train_loss"),
-                "nats",
-                False,
-            ),
-            Metric("parameters", sum(p.numel() for p in net.parameters()), "count", False),
-        )
-        return Measured(metrics=metrics, curves=tuple(curves), weights=net.state_dict())
+        curves = train(net, data, settings["train"], halfway=place.halfway)
+        return Measured(metrics(net, curves), tuple(curves), weights=net.state_dict())
 
     def timing(
         self,
@@ -58,7 +50,8 @@ class Classify:
         with torch.no_grad():
             net.eval()
             images = itertools.cycle([images for images, _ in batches])
-            samples += measure("forward", lambda: net(next(images)), place.device)
+            forward = forward_of(net, settings["train"])
+            samples += measure("forward", lambda: forward(next(images)), place.device)
         net.train()
         step, pairs = training_step(net, settings["train"]), itertools.cycle(batches)
         # At learning rate 0 all of a step is done, and the model stays the trained one.
@@ -68,6 +61,5 @@ class Classify:
 
 def _prepare(settings: Mapping[str, Any], seed: int, place: Place) -> tuple[nn.Module, Resident]:
     data = resident(settings, seed, place)
-    dataset = data.dataset
-    net = build.model(settings, dataset.in_shape, dataset.num_classes, place.folder)
+    net = build.model(settings, data.dataset, place.folder)
     return net.to(place.device), data

@@ -1,6 +1,7 @@
 """Settings become models: with and without a transformer, before any layer, with one's own code."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,7 +37,11 @@ def settle(tmp_path):
 
 @pytest.fixture
 def make(settle, tmp_path):
-    return lambda model, shape=(1, 30, 30): build.model(settle(model), shape, 10, tmp_path)
+    def built(model, shape=(1, 30, 30), labels=1):
+        data = SimpleNamespace(in_shape=shape, num_classes=10, labels=labels)
+        return build.model(settle(model), data, tmp_path)
+
+    return built
 
 
 @pytest.fixture
@@ -215,13 +220,12 @@ def test_a_model_of_ones_own_is_built(make, tmp_path):
     assert net(torch.rand(2, 1, 30, 30)).shape == (2, 10)
 
 
-def test_two_files_of_one_name_are_two_files(settle, tmp_path):
+def test_two_files_of_one_name_are_two_files(make, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         text = OWN.format(more=0).replace(": Sampler", "").replace("math.tau", repr(folder))
         (tmp_path / folder / "my_net.py").write_text(text)
-    turns = [build.model(settle(f"'{f}/my_net.py:Net'"), (1, 30, 30), 10, tmp_path).turn
-             for f in ("a", "b")]  # fmt: skip
+    turns = [make(f"'{folder}/my_net.py:Net'").turn for folder in ("a", "b")]
     assert turns == ["a", "b"]
 
 
