@@ -131,7 +131,9 @@ def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: P
     wanted = (data.num_classes,) if data.labels == 1 else (data.labels, data.num_classes)
     if tuple(output.shape) != (2, *wanted):
         shape = ", ".join(map(str, wanted))
-        raise BenchError(f"the model must give (batch, {shape}) scores, gives {tuple(output.shape)}")
+        raise BenchError(
+            f"the model must give (batch, {shape}) scores, gives {tuple(output.shape)}"
+        )
 
 
 def _load(target: str, folder: Path) -> Any:

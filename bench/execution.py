@@ -36,9 +36,10 @@ def forward_of(model: nn.Module, settings: Mapping[str, Any]) -> Forward:
     """
     dtype, execution = DTYPES.get(settings["precision"]), settings["execution"]
     last = settings["memory_format"] == "channels_last"
-    if last:
-        for kind in CHANNELS_LAST.values():
-            model.to(memory_format=kind)
+    for parameter in model.parameters() if last else ():
+        if parameter.ndim in CHANNELS_LAST:
+            kind = CHANNELS_LAST[parameter.ndim]
+            parameter.data = parameter.data.contiguous(memory_format=kind)
     run: Callable[..., Any] = torch.compile(model) if execution == "compile" else model
     graphed = False
 

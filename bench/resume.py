@@ -25,9 +25,7 @@ class Halfway:
         every_seconds: How long a state may be old.
     """
 
-    def __init__(
-        self, store: ResultStore, trial_id: str, maker: str, every_seconds: float
-    ) -> None:
+    def __init__(self, store: ResultStore, trial_id: str, maker: str, every_seconds: float) -> None:
         self._store, self._trial_id = store, trial_id
         self._maker, self._every, self._last = maker, every_seconds, time.monotonic()
 

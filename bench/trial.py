@@ -68,7 +68,9 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
         seconds = time.perf_counter() - clock
         if measured.weights:
             # Copied, since layers that are shared would be refused.
-            weights = {k: v.detach().cpu().clone().contiguous() for k, v in measured.weights.items()}
+            weights = {
+                k: v.detach().cpu().clone().contiguous() for k, v in measured.weights.items()
+            }
             store.write_checkpoint(job.trial.trial_id, save(weights))
         attempt = Attempt(
             **job.fields(launch),

@@ -147,14 +147,14 @@ def test_a_trained_model_is_loaded_and_errs_as_its_row_says(undisturbed):
     from bench.datasets.digits import Digits
     from bench.datasets.distortion import Affine
     from bench.errors import BenchError
-    from bench.training import test_error as error_of
+    from bench.training import evaluate
 
     trial = undisturbed.trials().query("variant == 'ST-CNN' and seed == 1").iloc[0]
     model = bench.load_model(undisturbed.location, trial.trial_id)
     distortion = Affine(rotation=90, scale=(0.7, 1.2), translation=4)
     digits = Digits(None, distortion=distortion)
     data = Resident(digits, digits.load(), seed=0)
-    assert error_of(model, data) == trial.test_error
+    assert evaluate(model, data.test(256)).error == trial.test_error
     with pytest.raises(BenchError, match="has no trial 0123"):
         bench.load_model(undisturbed.location, "0123")
 

@@ -100,6 +100,18 @@ CASES = {
         "rotation: 90", "scale: [0, 1]",
         "6: base.dataset.distortion.scale[0]: must be more than 0, got 0",
     ),
+    "a step schedule without its steps": (
+        "lr: 1e-3", "lr: 1e-3, schedule: step",
+        "8: base.train.step_every: required key is missing; schedule `step` needs it",
+    ),
+    "steps of another schedule": (
+        "lr: 1e-3", "lr: 1e-3, step_every: 3",
+        "8: base.train.step_every: is of schedule `step`; `constant` has none",
+    ),
+    "a warm-up without end": (
+        "lr: 1e-3", "lr: 1e-3, warmup_steps: 10",
+        "8: base.train.warmup_steps: must be less than `steps`, 10, got 10",
+    ),
     "infinite": ("lr: 1e-3", "lr: .inf", "8: base.train.lr: must be finite, got Infinity"),
     "too large to be finite": (
         "rotation: 90", "translation: 1e999",
@@ -147,14 +159,16 @@ def test_long_names_are_refused(tmp_path):
 def test_defaults_are_written_out(tmp_path):
     (variant,) = load(tmp_path).variants
     assert variant.dataset == {
-        "name": "digits", "version": 1,
+        "name": "digits", "version": 2,
         "distortion": {
             "name": "affine", "rotation": 90.0, "scale": [1, 1], "translation": 0, "canvas": None,
         },
     }  # fmt: skip
     assert variant.train == {
         "steps": 10, "batch_size": 32, "optimizer": "adamw", "lr": 0.001, "momentum": 0.0,
-        "weight_decay": 0.0, "schedule": "constant",
+        "weight_decay": 0.0, "schedule": "constant", "step_every": None, "step_factor": 0.1,
+        "warmup_steps": 0, "clip_norm": None, "localisation_lr": 1.0, "precision": "float32",
+        "memory_format": "contiguous", "execution": "eager",
     }  # fmt: skip
     assert variant.model["transformer"]["sampler"] == {"name": "bilinear"}
     assert variant.model["transformer"]["placement"] == "input"
