@@ -27,7 +27,15 @@ ROLES: dict[str, dict[str, str]] = {
         "mnist_colocalisation": "bench.datasets.colocalisation:MNISTColocalisation",
         "mnist_sequence": "bench.datasets.several_digits:MNISTSequence",
     },
-    "distortion": {"affine": "bench.datasets.distortion:Affine"},
+    "distortion": {
+        "affine": "bench.datasets.distortion:Affine",
+        "e": "bench.datasets.bending:E",
+        "p": "bench.datasets.bending:P",
+        "r": "bench.datasets.distortion:R",
+        "rts": "bench.datasets.distortion:RTS",
+        "t": "bench.datasets.clutter:T",
+        "tc": "bench.datasets.clutter:TC",
+    },
     "model": {"cnn": "bench.models.cnn:CNN", "fcn": "bench.models.fcn:FCN"},
     "localisation": {
         "cnn": "stn_core.localisation:CNN",

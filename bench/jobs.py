@@ -1,5 +1,6 @@
 """A job and what is said of it: what a run shares, how it ended, what a runner reports."""
 
+import dataclasses
 import datetime
 import json
 import os
@@ -17,12 +18,16 @@ from .study.study import PhaseName, canonical_json
 
 @dataclass(frozen=True)
 class Job:
-    """An attempt to be made, the `attempt`-th at this phase of this trial, on `threads` threads."""
+    """An attempt to be made, the `attempt`-th at this phase of this trial, on `threads` threads.
+
+    One at timing belongs to a `round`, in which every variant is timed once.
+    """
 
     trial: Trial
     phase: PhaseName
     attempt: int
     threads: int
+    round: int | None = None
 
     @property
     def key(self) -> str:
@@ -31,7 +36,7 @@ class Job:
 
     def again(self) -> "Job":
         """The attempt after this one."""
-        return Job(self.trial, self.phase, self.attempt + 1, self.threads)
+        return dataclasses.replace(self, attempt=self.attempt + 1)
 
     def fields(self, launch: "Launch") -> dict[str, Any]:
         """What the row of this attempt says before it has begun."""
@@ -52,6 +57,7 @@ class Job:
             "code_hash": launch.code_hash,
             "environment": json.dumps(environment(), sort_keys=True),
             "protocol": PROTOCOL if self.phase == "timing" else None,
+            "round": self.round,
         }
 
     def cut_short(

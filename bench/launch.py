@@ -1,6 +1,5 @@
 """Run a study on a store: find what is missing, make it, and leave the store compact."""
 
-import dataclasses
 import datetime
 import os
 import secrets
@@ -77,7 +76,17 @@ def run(
         yield Event("stage", text="check")
         runner.check(study, known, launch)
         store.write_study(study.name, study.as_stored())
-        yield from _phases(runner, study, jobs, store, launch)
+        yield Event("stage", text="accuracy")
+        failed: set[str] = set()
+        for event in runner.accuracy(_training(study, jobs, store), launch):
+            if event.outcome and event.job:
+                change = failed.add if event.outcome.failure else failed.discard
+                change(event.job.trial.trial_id)
+            yield event
+        yield Event("stage", text="timing")
+        # What could not be trained is not timed, and no round is made for its sake.
+        state = account(study, known, rows, launch.code_hash, rerun=rerun, without=failed)
+        yield from runner.timing([job for job in state.jobs if job.phase == "timing"], launch)
         yield Event("stage", text="store")
     store.compact()
 
@@ -102,27 +111,18 @@ def _secure_ray(local: bool) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-def _phases(
-    runner: Runner, study: Study, jobs: tuple[Job, ...], store: ResultStore, launch: Launch
-) -> Iterator[Event]:
-    """Accuracy first, then timing of what was trained, when nothing else runs."""
+def _training(study: Study, jobs: tuple[Job, ...], store: ResultStore) -> list[Job]:
+    """Accuracy jobs, and those whose weights timing needs and the store has lost."""
     training = [job for job in jobs if job.phase == "accuracy"]
-    timing = [job for job in jobs if job.phase == "timing"]
-    trained = {job.trial.trial_id for job in training}
-    for job in timing:
-        trial = job.trial.trial_id
-        if trial not in trained and not store.has_checkpoint(trial):
-            threads = study.resources.accuracy.cpus
-            training.append(dataclasses.replace(job, phase="accuracy", threads=threads))
-    yield Event("stage", text="accuracy")
-    failed: set[str] = set()
-    for event in runner.accuracy(training, launch):
-        if event.outcome and event.job:
-            change = failed.add if event.outcome.failure else failed.discard
-            change(event.job.trial.trial_id)
-        yield event
-    yield Event("stage", text="timing")
-    yield from runner.timing([job for job in timing if job.trial.trial_id not in failed], launch)
+    known = {job.trial.trial_id for job in training}
+    for job in jobs:
+        trial = job.trial
+        if "accuracy" in trial.phases and trial.trial_id not in known:
+            known.add(trial.trial_id)
+            if not store.has_checkpoint(trial.trial_id):
+                threads = study.resources.accuracy.cpus
+                training.append(Job(trial, "accuracy", job.attempt, threads))
+    return training
 
 
 def _close_interrupted(study: Study, device: str, store: ResultStore, launch: Launch) -> None:

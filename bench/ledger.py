@@ -1,6 +1,6 @@
 """The account of a study against a store: which attempts are good, which are to be made."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,13 +13,16 @@ from .results import ResultStore
 from .results.marks import Mark
 from .results.schema import PROTOCOL
 from .study import Study
+from .study.study import Trial
 
 Rerun = Literal["stale", "all"]
 
 COLUMNS = [
     "trial_id", "phase", "attempt", "status", "failure_kind", "code_hash", "protocol", "threads",
-    "device", "started_at",
+    "device", "started_at", "round", "run_id",
 ]  # fmt: skip
+
+Rows = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -52,43 +55,64 @@ def account(
     code: str | None,
     marks: Iterable[Mark] = (),
     rerun: Rerun | None = None,
+    without: Container[str] = (),
 ) -> Account:
     """Compare a study with the rows of a store, of which only `COLUMNS` are needed.
 
     `jobs` are the attempts that a run has to make: for every phase without a good one, and for
-    those that `rerun` asks for. `code` is the hash of the code as it is now.
+    those that `rerun` asks for. `code` is the hash of the code as it is now. A round of timing that
+    lacks a variant is made again with all of them, so that they lie side by side; trials in
+    `without` cannot be timed, and no round waits for them.
     """
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    rows: Rows = {}
     for row in table.select(COLUMNS).to_pylist():
         rows.setdefault((row["trial_id"], row["phase"]), []).append(row)
     alive = {(mark.trial_id, mark.phase) for mark in marks if mark.alive}
     states: dict[str, list[str]] = {
         s: [] for s in ("done", "failed", "running", "missing", "stale")
     }
-    jobs: list[Job] = []
-    for trial in study.trials(device):
-        good: dict[str, list[dict[str, Any]]] = {}
-        failed = False
+    trials, jobs = study.trials(device), []
+    for trial in trials:
+        done, failed, stale = True, False, False
         for phase in trial.phases:
-            resources = getattr(study.resources, phase)
             attempts = sorted(rows.get((trial.trial_id, phase), []), key=lambda row: row["attempt"])
-            good[phase] = [row for row in attempts if _good(row, resources.cpus)]
-            ended = [row for row in attempts if row["failure_kind"] != "interrupted"]
-            failed |= bool(ended) and not good[phase] and ended[-1]["status"] == "failed"
-            known = code is not None and bool(good[phase])
-            stale = known and all(r["code_hash"] != code for r in good[phase])
-            if not good[phase] or rerun == "all" or (rerun == "stale" and stale):
-                number = 1 + max((row["attempt"] for row in ended), default=0)
-                jobs.append(Job(trial, phase, number, resources.cpus))
-            if stale and trial.trial_id not in states["stale"]:
-                states["stale"].append(trial.trial_id)
+            good = [row for row in attempts if _good(study, row)]
+            made = _made(study, phase, good)
+            done &= made
+            newest = {row["round"]: row for row in _ended(attempts)}
+            failed |= not made and not all(map(_well, newest.values()))
+            current = _made(study, phase, [row for row in good if row["code_hash"] == code])
+            stale |= code is not None and made and not current
+            again = rerun == "all" or (rerun == "stale" and made and not current)
+            if phase == "accuracy" and (not made or again):
+                jobs.append(Job(trial, phase, _next(attempts), study.resources.accuracy.cpus))
         running = any((trial.trial_id, phase) in alive for phase in trial.phases)
-        done = all(good.values())
         state = "done" if done else "running" if running else "failed" if failed else "missing"
         states[state].append(trial.trial_id)
-    done_ids = set(states["done"])
-    states["stale"] = [t for t in states["stale"] if t in done_ids]
+        if done and stale:
+            states["stale"].append(trial.trial_id)
+    jobs += _rounds(study, [t for t in trials if t.trial_id not in without], rows, code, rerun)
     return Account(device, **{s: tuple(ids) for s, ids in states.items()}, jobs=tuple(jobs))
+
+
+def _rounds(
+    study: Study, trials: list[Trial], rows: Rows, code: str | None, rerun: Rerun | None
+) -> list[Job]:
+    """Timing that is left: rounds that no run has made whole, there and back (A B, B A, A B …)."""
+    timed = [trial for trial in trials if "timing" in trial.phases]
+    made: dict[tuple[int, str], set[str]] = {}
+    for trial in timed:
+        for row in rows.get((trial.trial_id, "timing"), []):
+            if _good(study, row) and (rerun != "stale" or row["code_hash"] == code):
+                made.setdefault((row["round"], row["run_id"]), set()).add(trial.trial_id)
+    whole = {number for (number, _), ids in made.items() if len(ids) == len(timed)}
+    left = [r for r in range(study.rounds) if rerun == "all" or r not in whole]
+    cpus = study.resources.timing.cpus
+    return [
+        Job(trial, "timing", _next(rows.get((trial.trial_id, "timing"), [])) + i, cpus, r)
+        for i, r in enumerate(left)
+        for trial in (timed if r % 2 == 0 else reversed(timed))
+    ]
 
 
 def study_account(study: Study, table: pa.Table, marks: Iterable[Mark], device: str) -> Account:
@@ -105,9 +129,9 @@ def study_account(study: Study, table: pa.Table, marks: Iterable[Mark], device: 
 
 
 def asked_for(study: Study, table: pa.Table) -> pa.Table:
-    """The rows without timings by another protocol or on other threads than the study's."""
-    rows = table.select(["phase", "protocol", "threads"]).to_pylist()
-    wanted = [_as_asked(row, study.resources.timing.cpus) for row in rows]
+    """The rows without timings of another protocol, on other threads or in more rounds."""
+    rows = table.select(["phase", "protocol", "threads", "round"]).to_pylist()
+    wanted = [_as_asked(study, row) for row in rows]
     return table.filter(pa.array(wanted, pa.bool_()))
 
 
@@ -127,12 +151,37 @@ def used_device(study: Study, table: pa.Table) -> str:
     return max(mine, key=lambda row: row["started_at"])["device"] if mine else local_device()
 
 
-def _good(row: dict[str, Any], cpus: int) -> bool:
-    return row["status"] == "done" and _as_asked(row, cpus)
+def _well(row: dict[str, Any]) -> bool:
+    return row["status"] == "done"
 
 
-def _as_asked(row: dict[str, Any], cpus: int) -> bool:
-    """Whether a row was measured as the study wants: a timing, by its protocol and threads."""
+def _ended(attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Attempts that say something of their trial: not those that their run's death cut short."""
+    return [row for row in attempts if row["failure_kind"] != "interrupted"]
+
+
+def _next(attempts: list[dict[str, Any]]) -> int:
+    return 1 + max((row["attempt"] for row in _ended(attempts)), default=0)
+
+
+def _made(study: Study, phase: str, good: list[dict[str, Any]]) -> bool:
+    """Whether good attempts are all that a phase needs: one, or in timing one in each round."""
+    if phase == "accuracy":
+        return bool(good)
+    return {row["round"] for row in good} >= set(range(study.rounds))
+
+
+def _good(study: Study, row: dict[str, Any]) -> bool:
+    return _well(row) and _as_asked(study, row)
+
+
+def _as_asked(study: Study, row: dict[str, Any]) -> bool:
+    """Whether a row was measured as the study wants: a timing, by its protocol, threads, rounds."""
     if row["phase"] != "timing":
         return True
-    return row["protocol"] == PROTOCOL and row["threads"] == cpus
+    return (
+        row["protocol"] == PROTOCOL
+        and row["threads"] == study.resources.timing.cpus
+        and row["round"] is not None
+        and row["round"] < study.rounds
+    )

@@ -1,4 +1,4 @@
-"""The timing protocol, version 1: warm up until stable, then blocks of steps, all samples kept.
+"""The timing protocol, version 2: warm up until stable, then blocks of steps, all samples kept.
 
 A change here that can move a number raises `PROTOCOL` in `bench.results.schema`.
 """
@@ -13,11 +13,11 @@ import torch
 from .results import TimingSample
 
 BLOCK_SECONDS = 0.02
-WARMUP_SECONDS = (0.3, 5.0)
+WARMUP_SECONDS = (0.1, 2.0)
 STABLE = 0.02
 WINDOW = 5
-MEASURE_SECONDS = 1.0
-BLOCKS = 15
+MEASURE_SECONDS = 0.4
+BLOCKS = 10
 
 
 def measure(mode: str, step: Callable[[], object], device: torch.device) -> list[TimingSample]:

@@ -89,7 +89,8 @@ def _count(tally: Tally, event: Event, console: Console) -> None:
 
 def label(job: Job) -> str:
     """A job as people call it."""
-    return f"{job.trial.variant}, seed {job.trial.seed}, {job.phase}"
+    part = "" if job.round is None else f", round {job.round + 1}"
+    return f"{job.trial.variant}, seed {job.trial.seed}, {job.phase}{part}"
 
 
 def _eta(tally: Tally) -> str:

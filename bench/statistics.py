@@ -6,11 +6,14 @@ Of SciPy only `special` is imported: `stdtr` is Student's t and `stdtrit` its qu
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
+
+Round = TypeVar("Round", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,7 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     return mean_interval([ours[seed] - theirs[seed] for seed in shared])
 
 
-def ratio_of_rounds(
-    base: Mapping[Hashable, float], head: Mapping[Hashable, float]
-) -> Estimate | None:
+def ratio_of_rounds(base: Mapping[Round, float], head: Mapping[Round, float]) -> Estimate | None:
     """How many times as long `head` takes as `base`, over the rounds that both have.
 
     In a round the two are timed side by side, each in a process of its own, so what drifts from
@@ -78,7 +79,18 @@ def ratio_of_rounds(
     shared = [key for key in base if key in head]
     if not shared:
         return None
-    logs = mean_interval([float(np.log(head[key] / base[key])) for key in shared])
+    return geometric_interval([head[key] / base[key] for key in shared])
+
+
+def geometric_interval(values: Sequence[float]) -> Estimate:
+    """Geometric mean of positive values, with the t-interval of the mean of their logarithms.
+
+    Example:
+        >>> estimate = geometric_interval([1.0, 2.0, 4.0])
+        >>> round(estimate.mean, 3), round(estimate.low, 3), round(estimate.high, 3)
+        (2.0, 0.357, 11.19)
+    """
+    logs = mean_interval([float(np.log(value)) for value in values])
     low, high = (None if b is None else float(np.exp(b)) for b in (logs.low, logs.high))
     return Estimate(float(np.exp(logs.mean)), low, high, logs.n)
 

@@ -82,3 +82,68 @@ class Affine:
         grid_y = (-sin * x + cos * y) * (2 / in_height)
         grid = torch.stack([grid_x, grid_y], dim=-1)
         return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+
+class R:
+    """The paper's R: rotated about the centre.
+
+    Args:
+        rotation: Largest angle in degrees, either way.
+    """
+
+    def __init__(self, *, rotation: Annotated[float, Ge(0), Le(180)] = 90) -> None:
+        self._affine = Affine(rotation=rotation)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def __call__(self, images: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
+        return self._affine(images, others, generator)
+
+
+class RTS:
+    """The paper's RTS: rotated, scaled, and put anywhere on a larger canvas.
+
+    The frame of the image, before it is rotated and scaled about its centre, stays on the canvas.
+
+    Args:
+        rotation: Largest angle in degrees, either way.
+        scale: Smallest and largest magnification.
+        canvas: Side of the square output in pixels, no smaller than an image.
+    """
+
+    def __init__(
+        self,
+        *,
+        rotation: Annotated[float, Ge(0), Le(180)] = 45,
+        scale: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.7, 1.2),
+        canvas: Annotated[int, Ge(1)] = 42,
+    ) -> None:
+        self._affine = Affine(rotation=rotation, scale=scale, canvas=canvas)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        canvas = self._affine.out_size(height, width)
+        room(canvas, height, width)
+        return canvas
+
+    def __call__(self, images: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
+        angle, scale, _ = self._affine.draw(len(images), generator)
+        height, width = images.shape[-2:]
+        down, right = room(self.out_size(height, width), height, width)
+        u = torch.rand(len(images), 2, generator=generator, device=images.device)
+        shift = (u - 0.5) * u.new_tensor([right, down])
+        return self._affine.apply(images, angle, scale, shift)
+
+
+def room(canvas: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """How far an image can go down and right on a canvas.
+
+    Raises:
+        ValueError: The image is larger than the canvas.
+    """
+    if height > canvas[0] or width > canvas[1]:
+        raise ValueError(
+            f"`canvas` must be at least {max(height, width)} for images of {height}×{width}, "
+            f"got {canvas[0]}."
+        )
+    return canvas[0] - height, canvas[1] - width

@@ -49,7 +49,8 @@ class Speed:
 
     Attributes:
         mode: `forward`, `train_step`, or what a workload times.
-        ms: Milliseconds a step: the mean over rounds of each round's median, with its interval.
+        ms: Milliseconds a step: the geometric mean over rounds of each round's median, with its
+            interval.
         per_s: Images a second of a training step: the batch over `ms`.
         ratio: Time over the baseline's, from log ratios paired by round: geometric mean and
             interval; None for the baseline itself, or without a common round.

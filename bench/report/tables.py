@@ -127,10 +127,10 @@ def _variant_cells(findings: Findings, row: VariantRow) -> Mapping[Column, Cell]
         cells[_interval(f"{words}, ms [95 %]", f"{mode}_ms")] = _estimate(speed and speed.ms)
         if mode == "train_step":
             cells[_column("images/s", "images_per_s")] = _number(speed and speed.per_s, 0)
-        ratio = speed.ratio.estimate if speed and speed.ratio else None
-        cells[_interval(f"{words}, times the baseline's [95 %]", f"{mode}_ratio")] = _estimate(
-            ratio
-        )
+        if measure is None or mode == findings.modes[0]:
+            ratio = speed.ratio.estimate if speed and speed.ratio else None
+            heading = f"{words}, times the baseline's [95 %]"
+            cells[_interval(heading, f"{mode}_ratio")] = _estimate(ratio)
     for name, heading, scale, places in SIZES:
         size = row.metrics.get(name)
         cells[_column(heading, name)] = _number(size and size.mean / scale, places)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..statistics import mean_interval
+from ..statistics import geometric_interval
 from .findings import Distribution, Speed
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -61,7 +61,7 @@ def speeds(found: Iterable[Process], batch: int | None) -> dict[str, Speed]:
         place[(process.run_id, process.round)] = float(np.median(process.ms))
     result = {}
     for mode, medians in rounds.items():
-        ms = mean_interval(list(medians.values()))
+        ms = geometric_interval(list(medians.values()))
         per_s = 1e3 * batch / ms.mean if batch and mode == "train_step" else None
         result[mode] = Speed(mode, ms, per_s, None, medians)
     return result

@@ -7,16 +7,18 @@ import pandas as pd
 import pyarrow as pa
 
 IDENTITY = ["trial_id", "study", "variant", "seed"]
+ROUND = ["round", "run_id"]
 
 
 def best_attempts(table: pa.Table) -> list[dict[str, Any]]:
     """Of each phase of each trial the newest good attempt, or else the newest failure.
 
-    An attempt that its run's death cut short says nothing of a trial, and is left out.
+    In timing: of each round. An attempt that its run's death cut short says nothing of a trial, and
+    is left out.
     """
-    best: dict[tuple[str, str], dict[str, Any]] = {}
+    best: dict[tuple[str, str, int], dict[str, Any]] = {}
     for row in table.to_pylist():
-        key = (row["trial_id"], row["phase"])
+        key = (row["trial_id"], row["phase"], -1 if row["round"] is None else row["round"])
         if row["failure_kind"] == "interrupted":
             continue
         if key not in best or _rank(row) > _rank(best[key]):
@@ -36,25 +38,32 @@ def _rank(row: dict[str, Any]) -> tuple:
 
 def trials(table: pa.Table) -> pd.DataFrame:
     """One row a trial; the columns are those of `ResultStore.trials`."""
-    rows: dict[str, dict[str, Any]] = {}
-    for attempt in best_attempts(table):
-        row = rows.setdefault(
-            attempt["trial_id"],
-            {**{k: attempt[k] for k in IDENTITY}, "status": "done", "attempt": 0, "failure": None},
-        )
-        row["attempt"] = max(row["attempt"], attempt["attempt"])
-        row["device"] = attempt["device"]
-        if attempt["status"] == "failed" and row["status"] == "done":
-            row["status"] = "failed"
-            row["failure"] = attempt["failure"]
-        row |= {m["name"]: m["value"] for m in attempt["metrics"]}
-        row |= {f"{attempt['phase']}_seconds": attempt["seconds"]}
-        row |= timing_summary(attempt)
-    frame = pd.DataFrame(list(rows.values()), columns=None if rows else [*IDENTITY, *STATUS])
+    attempts: dict[str, list[dict[str, Any]]] = {}
+    for attempt in best_attempts(table.drop_columns(["pictures"])):
+        attempts.setdefault(attempt["trial_id"], []).append(attempt)
+    rows = [_trial(one) for one in attempts.values()]
+    frame = pd.DataFrame(rows, columns=None if rows else [*IDENTITY, *STATUS])
     return frame.sort_values(["study", "variant", "seed"], ignore_index=True)
 
 
 STATUS = ["status", "attempt", "failure"]
+
+
+def _trial(attempts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of a trial; of rounds of timing, medians."""
+    failure = next((a["failure"] for a in attempts if a["status"] == "failed"), None)
+    row: dict[str, Any] = {k: attempts[-1][k] for k in IDENTITY}
+    row["status"] = "done" if failure is None else "failed"
+    row["attempt"] = max(a["attempt"] for a in attempts)
+    row["failure"], row["device"] = failure, attempts[-1]["device"]
+    numbers: dict[str, list[float]] = {}
+    for attempt in attempts:
+        seconds = f"{attempt['phase']}_seconds"
+        row[seconds] = row.get(seconds, 0.0) + attempt["seconds"]
+        found = {m["name"]: m["value"] for m in attempt["metrics"]} | timing_summary(attempt)
+        for name, value in found.items():
+            numbers.setdefault(name, []).append(value)
+    return row | {name: float(pd.Series(v).median()) for name, v in numbers.items()}
 
 
 def timing_summary(attempt: dict[str, Any]) -> dict[str, float]:
@@ -70,12 +79,36 @@ def timing_summary(attempt: dict[str, Any]) -> dict[str, float]:
     return summary
 
 
+def rounds(table: pa.Table) -> pd.DataFrame:
+    """One row a mode of a round of timing; the columns are those of `ResultStore.rounds`."""
+    rows = []
+    for attempt in best_attempts(table.drop_columns(["pictures"])):
+        by_mode: dict[str, list[dict[str, Any]]] = {}
+        for sample in attempt["timings"]:
+            if not sample["warmup"]:
+                by_mode.setdefault(sample["mode"], []).append(sample)
+        identity = {k: attempt[k] for k in (*IDENTITY, *ROUND)}
+        for mode, samples in by_mode.items():
+            seconds = pd.Series([s["seconds"] / s["iterations"] for s in samples])
+            shares = {f"p{q}": float(seconds.quantile(q / 100)) for q in PERCENTILES}
+            flagged = sum(bool(s["flags"]) for s in samples)
+            rows.append(
+                {**identity, "mode": mode, **shares, "samples": len(samples), "flagged": flagged}
+            )
+    columns = [*IDENTITY, *ROUND, "mode", *(f"p{q}" for q in PERCENTILES), "samples", "flagged"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
+
+
 def long(table: pa.Table, column: str) -> pd.DataFrame:
-    """The structs of `column`, a row each, with the identity of their trial."""
+    """The structs of `column`, a row each, with the identity of their trial, or of its round."""
+    identity = [*IDENTITY, *ROUND] if column == "timings" else IDENTITY
     fields = [field.name for field in table.schema.field(column).type.value_type]
     rows = [
-        {**{k: attempt[k] for k in IDENTITY}, **item}
+        {**{k: attempt[k] for k in identity}, **item}
         for attempt in best_attempts(table)
         for item in attempt[column]
     ]
-    return pd.DataFrame(rows, columns=[*IDENTITY, *fields])
+    return pd.DataFrame(rows, columns=[*identity, *fields])

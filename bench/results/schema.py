@@ -10,7 +10,7 @@ import pyarrow as pa
 SCHEMA_VERSION = 2
 
 # Version of the timing protocol, which `bench.measurement` implements.
-PROTOCOL = "1"
+PROTOCOL = "2"
 
 # How an attempt can fail. `interrupted`: its run was killed, so it says nothing of the trial.
 FailureKind = Literal["exception", "out_of_memory", "diverged", "lost", "interrupted"]

@@ -82,7 +82,8 @@ class ResultStore:
         """One row a trial: identity, `status`, `attempt`, `failure`, metrics and timings.
 
         A trial with several attempts shows its newest good one, or its newest failure where there
-        is none; `status` is `done` or `failed`. Timings are medians over the blocks after warm-up.
+        is none; `status` is `done` or `failed`. Timings are medians over the rounds of the median
+        block after warm-up.
         """
         from . import frames  # pandas takes a second that a worker need not pay
 
@@ -95,10 +96,20 @@ class ResultStore:
         return frames.long(self.read().table, "curves")
 
     def timings(self) -> "pd.DataFrame":
-        """One row a block: `trial_id, …, mode, sample, seconds, iterations, warmup`."""
+        """One row a block: `…, round, run_id, mode, sample, seconds, iterations, warmup, flags`."""
         from . import frames
 
         return frames.long(self.read().table, "timings")
+
+    def rounds(self) -> "pd.DataFrame":
+        """One row a mode of a round of timing: seconds of a step, as percentiles over its blocks.
+
+        `…, round, run_id, mode, p5, p10, p25, p50, p75, p90, p95, samples, flagged`; warm-up is
+        left out, and `flagged` counts the blocks that something disturbed.
+        """
+        from . import frames
+
+        return frames.rounds(self.read().table)
 
     def mark(self, mark: Mark) -> contextlib.AbstractContextManager[None]:
         """Say that an attempt is under way, while the block runs."""

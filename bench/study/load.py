@@ -66,6 +66,7 @@ def load_study(
         folder=str(file.parent.resolve()),
         variants=tuple(variants),
         seeds=parsed.seeds,
+        rounds=parsed.rounds,
         resources=parsed.resources,
         profile=profile,
         overrides=overrides,

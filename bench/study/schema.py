@@ -111,6 +111,7 @@ class StudyFile(Strict):
     exclude: list[Assignments] = []
     baseline: Assignments | None = None
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 4
     resources: Resources = Resources()
     profiles: dict[str, Assignments] = {}
     published: list[Published] = []

@@ -58,7 +58,10 @@ class Trial:
 
 
 class Study(BaseModel):
-    """A validated study, every variant expanded; `folder` is where its own code files lie."""
+    """A validated study, every variant expanded; `folder` is where its own code files lie.
+
+    `rounds` is how often each variant is timed, every time in a process of its own.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,6 +71,7 @@ class Study(BaseModel):
     folder: str
     variants: tuple[Variant, ...]
     seeds: int
+    rounds: int = 4
     resources: Resources
     profile: str | None = None
     overrides: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ def attempt(
         "host": "here", "started_at": START + datetime.timedelta(minutes=minutes), "seconds": 1.5,
         "code_hash": "code", "environment": "{}",
         "protocol": PROTOCOL if phase == "timing" else None,
+        "round": 0 if phase == "timing" else None,
         "failure_kind": None if good else "exception",
         "traceback": None if good else "Traceback: …",
     }  # fmt: skip

@@ -1,11 +1,12 @@
 """Which attempts speak for a trial, and the frames that are made of them."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 from attempts import attempt
 
-from bench.results import ResultStore
+from bench.results import Metric, ResultStore, TimingSample
 
 INTERRUPTED: dict[str, Any] = {"failure": "Interrupted: gone", "failure_kind": "interrupted"}
 FAILED: dict[str, Any] = {"failure": "ValueError: no"}
@@ -93,7 +94,7 @@ def test_curves_and_timings_are_those_of_the_best_attempts(tmp_path):
     ]
     timings = store.timings()
     assert list(timings.columns) == [
-        *identity, "mode", "sample", "seconds", "iterations", "warmup", "flags",
+        *identity, "round", "run_id", "mode", "sample", "seconds", "iterations", "warmup", "flags",
     ]  # fmt: skip
     assert len(timings) == 3 + 4
     assert list(timings[timings.warmup].seconds) == [9, 9]
@@ -104,7 +105,7 @@ def test_empty_frames_have_their_columns(tmp_path):
     identity = ["trial_id", "study", "variant", "seed"]
     assert list(store.curves().columns) == [*identity, "name", "step", "value"]
     assert list(store.timings().columns) == [
-        *identity, "mode", "sample", "seconds", "iterations", "warmup", "flags",
+        *identity, "round", "run_id", "mode", "sample", "seconds", "iterations", "warmup", "flags",
     ]  # fmt: skip
 
 
@@ -113,3 +114,47 @@ def test_a_timing_without_a_sample_after_warm_up_has_no_summary(trials):
     (row,) = trials(attempt(phase="timing", timings=[s for s in timing.timings if s.warmup]))
     assert "train_step_ms" not in row
     assert row["timing_seconds"] == 1.5
+
+
+def timing(number, steps, **changes):
+    samples = [TimingSample("train_step", i, 2 * t, 2, i == 0) for i, t in enumerate((9, *steps))]
+    return attempt(phase="timing", number=number, timings=tuple(samples), **changes)
+
+
+def test_a_trial_shows_the_median_over_rounds_of_the_median_block(trials):
+    """Not the median over all blocks: one process with many blocks would outvote the others."""
+    (row,) = trials(
+        attempt(),
+        timing(1, [1.0] * 9, round=0, metrics=(Metric("host_peak", 5.0, "bytes", False),)),
+        timing(2, [2.0, 2.0, 8.0], round=1, metrics=(Metric("host_peak", 9.0, "bytes", False),)),
+        timing(3, [3.0], round=2, metrics=(Metric("host_peak", 7.0, "bytes", False),)),
+    )
+    assert row["train_step_ms"] == pytest.approx(2000)
+    assert row["train_images_per_s"] == pytest.approx(16)
+    assert row["host_peak"] == 7.0
+    assert row["timing_seconds"] == 4.5
+    assert (row["status"], row["attempt"], row["test_error"]) == ("done", 3, 5.0)
+
+
+def test_a_failed_round_is_a_failed_trial_and_the_others_count(trials):
+    (row,) = trials(timing(1, [1.0], round=0), attempt(phase="timing", number=2, round=1, **FAILED))
+    assert (row["status"], row["failure"]) == ("failed", "ValueError: no")
+    assert row["train_step_ms"] == pytest.approx(1000)
+
+
+def test_rounds_give_a_row_a_mode_with_percentiles(tmp_path):
+    store = ResultStore(tmp_path)
+    first = timing(1, [1.0, 2.0, 3.0, 4.0, 5.0], round=0, run_id="one")
+    flagged = TimingSample("train_step", 9, 200.0, 2, False, ("steal",))
+    again = timing(2, [7.0], round=0, run_id="two", minutes=1)
+    for one in (first, again, timing(1, [1.0, 2.0, 3.0], round=1, run_id="one")):
+        store.write(dataclasses.replace(one, timings=(*one.timings, flagged)))
+    rows = store.rounds()
+    assert list(rows["round"]) == [0, 1]
+    assert list(rows.run_id) == ["two", "one"], "the newer of two attempts at a round"
+    assert list(rows.p50) == [53.5, 2.5]
+    assert (rows.p10.iloc[1], rows.p90.iloc[1]) == pytest.approx((1.3, 70.9))
+    assert (list(rows.samples), list(rows.flagged), set(rows["mode"])) == (
+        [2, 4], [1, 1], {"train_step"},
+    )  # fmt: skip
+    assert ResultStore(tmp_path / "none").rounds().empty

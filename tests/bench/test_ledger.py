@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from attempts import attempt
 
-from bench.ledger import account, study_account, used_device
+from bench.ledger import account, asked_for, study_account, used_device
 from bench.results import ResultStore
 from bench.results.marks import SILENT_SECONDS, Mark, this_process
 from bench.study import load_study
@@ -18,6 +18,7 @@ question: Does it help?
 task: classify
 base: {dataset: digits, model: cnn, train: {steps: 10, batch_size: 32, lr: 1}}
 seeds: 2
+rounds: 1
 """
 FAILED: dict[str, Any] = {"failure": "ValueError: no"}
 INTERRUPTED: dict[str, Any] = {"failure": "Interrupted: gone", "failure_kind": "interrupted"}
@@ -61,7 +62,7 @@ def test_an_empty_store_misses_everything(study, store, ids):
     state = take(study, store)
     assert state.missing == tuple(ids)
     assert (state.done, state.failed, state.running, state.stale) == ((), (), (), ())
-    assert jobs(state) == [(0, "accuracy", 1), (0, "timing", 1), (1, "accuracy", 1)]
+    assert jobs(state) == [(0, "accuracy", 1), (1, "accuracy", 1), (0, "timing", 1)]
     assert state.counts == {
         "trials": 2, "done": 0, "missing": 2, "failed": 0, "stale": 0, "running": 0,
     }  # fmt: skip
@@ -96,7 +97,7 @@ def test_a_failure_is_made_again_with_the_next_number(study, store, ids):
     store.write(attempt(ids[0], "timing", **FAILED))
     state = take(study, store)
     assert state.failed == (ids[0],)
-    assert jobs(state) == [(0, "timing", 2), (1, "accuracy", 1)]
+    assert jobs(state) == [(1, "accuracy", 1), (0, "timing", 2)]
 
 
 def test_an_interrupted_attempt_keeps_its_number(study, store, ids):
@@ -105,7 +106,7 @@ def test_an_interrupted_attempt_keeps_its_number(study, store, ids):
     store.write(attempt(ids[1], number=1, **INTERRUPTED))
     state = take(study, store)
     assert (state.failed, state.missing) == ((ids[0],), (ids[1],))
-    assert jobs(state) == [(0, "accuracy", 2), (0, "timing", 1), (1, "accuracy", 1)]
+    assert jobs(state) == [(0, "accuracy", 2), (1, "accuracy", 1), (0, "timing", 1)]
 
 
 @pytest.mark.parametrize("compacted", [False, True])
@@ -117,17 +118,19 @@ def test_numbers_are_compared_as_numbers(compacted, study, store, ids):
     if compacted:
         store.compact()
     state = take(study, store)
-    assert jobs(state)[0] == (0, "timing", 11)
+    assert jobs(state)[-1] == (0, "timing", 11)
     assert (state.failed, state.missing) == ((), tuple(ids)), "it is missing for these threads"
 
 
-@pytest.mark.parametrize("change", [{"protocol": "0"}, {"threads": 7}])
-def test_a_timing_by_another_protocol_or_on_other_threads_is_none(change, study, store, ids):
+@pytest.mark.parametrize(
+    "change", [{"protocol": "0"}, {"threads": 7}, {"round": 1}, {"round": None}]
+)
+def test_a_timing_that_is_not_as_asked_is_none(change, study, store, ids):
     store.write(attempt(ids[0], threads=7))
     store.write(attempt(ids[0], "timing", **change))
     state = take(study, store)
     assert state.missing == tuple(ids)
-    assert jobs(state) == [(0, "timing", 2), (1, "accuracy", 1)]
+    assert jobs(state) == [(1, "accuracy", 1), (0, "timing", 2)]
 
 
 def test_more_threads_for_timing_make_it_missing(study, store, ids, tmp_path):
@@ -148,7 +151,7 @@ def test_stale_is_done_by_other_code(study, store, ids):
     assert (state.stale, state.done, state.jobs) == ((ids[0],), tuple(ids), ())
     assert jobs(take(study, store, rerun="stale")) == [(0, "accuracy", 2)]
     assert jobs(take(study, store, rerun="all")) == [
-        (0, "accuracy", 2), (0, "timing", 2), (1, "accuracy", 2),
+        (0, "accuracy", 2), (1, "accuracy", 2), (0, "timing", 2),
     ]  # fmt: skip
     store.write(attempt(ids[0], number=2))
     state = take(study, store, rerun="stale")
@@ -193,3 +196,97 @@ def test_the_account_of_a_study_hashes_the_code_and_reads_the_marks(study, store
             time.sleep(0.01)
         state = study_account(study, store.read().table, store.marks(), "cpu")
     assert (state.stale, state.running) == ((ids[0],), (ids[1],))
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two variants, A and B, of one seed, in three rounds; their trials are trained."""
+    text = STUDY.replace("seeds: 2\nrounds: 1", "seeds: 1\nrounds: 3\nvary: {train.lr: [1, 2]}")
+    (tmp_path / "study.yaml").write_text(text)
+    return load_study(tmp_path / "study.yaml")
+
+
+def timed(store, study, rounds, names="AB", run="run", number=1, **changes):
+    for i, one in enumerate(rounds):
+        for trial, name in zip(study.trials("cpu"), "AB", strict=True):
+            if name in names:
+                store.write(attempt(trial.trial_id, "timing", number + i, round=one, run_id=run,
+                                    **changes))  # fmt: skip
+
+
+def rounds(state):
+    """Timing jobs as `B1`: variant B in round 1."""
+    return " ".join(
+        f"{'A' if job.trial.variant == 'base' else 'B'}{job.round}"
+        for job in state.jobs
+        if job.phase == "timing"
+    )
+
+
+@pytest.fixture
+def trained(two, store):
+    for trial in two.trials("cpu"):
+        store.write(attempt(trial.trial_id))
+    return two
+
+
+def test_rounds_go_there_and_back(trained, store):
+    state = take(trained, store)
+    assert rounds(state) == "A0 B0 B1 A1 A2 B2"
+    assert [job.attempt for job in state.jobs] == [1, 1, 2, 2, 3, 3]
+    timed(store, trained, [0, 1, 2])
+    assert take(trained, store).jobs == ()
+    assert len(take(trained, store).done) == 2
+
+
+def test_a_round_that_was_cut_short_is_made_again_whole(trained, store):
+    timed(store, trained, [0, 1], "A")
+    timed(store, trained, [0], "B")
+    timed(store, trained, [2], "AB", number=3)
+    state = take(trained, store)
+    assert rounds(state) == "B1 A1"
+    a, b = (trial.trial_id for trial in trained.trials("cpu"))
+    assert (state.done, state.missing) == ((a,), (b,))
+    timed(store, trained, [1], "B", run="another", number=9)
+    assert rounds(take(trained, store)) == "B1 A1", "a run's half and another's are no round"
+    timed(store, trained, [1], "A", run="another", number=9)
+    assert take(trained, store).jobs == ()
+
+
+def test_a_round_with_a_failure_is_made_again_and_its_trial_failed(trained, store):
+    timed(store, trained, [0, 1, 2], "B")
+    timed(store, trained, [0], "A", failure="OutOfMemoryError: no")
+    timed(store, trained, [1, 2], "A", number=2)
+    state = take(trained, store)
+    a, b = (trial.trial_id for trial in trained.trials("cpu"))
+    assert (state.failed, state.done) == ((a,), (b,))
+    assert rounds(state) == "A0 B0"
+    assert rounds(take(trained, store, without={a})) == ""
+
+
+def test_no_round_waits_for_a_trial_that_cannot_be_timed(trained, store):
+    a, b = (trial.trial_id for trial in trained.trials("cpu"))
+    assert rounds(take(trained, store, without={a})) == "B0 B1 B2"
+    timed(store, trained, [0, 1, 2], "B")
+    assert rounds(take(trained, store)) == "A0 B0 B1 A1 A2 B2"
+    assert rounds(take(trained, store, without={a})) == ""
+    assert rounds(take(trained, store, without={a, b})) == ""
+
+
+def test_more_rounds_make_only_what_is_new(trained, store, tmp_path):
+    timed(store, trained, [0, 1, 2])
+    more = load_study(tmp_path / "study.yaml", ["rounds=5"])
+    assert rounds(take(more, store)) == "B3 A3 A4 B4"
+    fewer = load_study(tmp_path / "study.yaml", ["rounds=2"])
+    assert take(fewer, store).jobs == ()
+    table = asked_for(fewer, store.read().table)
+    assert set(table.column("round").to_pylist()) == {None, 0, 1}
+
+
+def test_stale_rounds_are_made_again(trained, store):
+    timed(store, trained, [0, 1, 2], code_hash="old")
+    timed(store, trained, [1], run="new", number=9)
+    assert len(take(trained, store).stale) == 2
+    assert take(trained, store).jobs == ()
+    assert rounds(take(trained, store, rerun="stale")) == "A0 B0 A2 B2"
+    assert rounds(take(trained, store, rerun="all")) == "A0 B0 B1 A1 A2 B2"

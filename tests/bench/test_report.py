@@ -11,6 +11,7 @@ from command import QUICKSTART
 
 from bench.report import write_report
 from bench.results import Attempt, CurvePoint, Metric, ResultStore, TimingSample
+from bench.results.schema import PROTOCOL
 from bench.study import load_study
 from bench.study.study import canonical_json
 
@@ -18,7 +19,7 @@ HOSTILE = "<script>alert(1)</script> \"'|`*_ \u202eevil \N{PILE OF POO} " + "x" 
 
 
 def quickstart(**update):
-    return load_study(QUICKSTART, ["seeds=3"]).model_copy(update=update)
+    return load_study(QUICKSTART, ["seeds=3", "rounds=2"]).model_copy(update=update)
 
 
 def attempt(trial, phase="accuracy", **fields):
@@ -30,13 +31,13 @@ def attempt(trial, phase="accuracy", **fields):
         started_at=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), seconds=2.0, code_hash="0",
         environment='{"commit":"c0ffee","dirty":null,"python":"3.11","packages":{"torch":"2"},'
         '"platform":"Linux","cpu":"a CPU","cpus":2}',
-        protocol="1" if phase == "timing" else None,
+        protocol=PROTOCOL if phase == "timing" else None, round=0 if phase == "timing" else None,
     )  # fmt: skip
     return Attempt(**{**base, **fields})
 
 
 def fill(store, study, errors):
-    """Accuracy rows with the errors given by variant, and timing rows of 20 and 30 ms a step."""
+    """Accuracy rows with the errors given, and rounds of 20 and 30, then 40 and 60 ms a step."""
     for trial in study.trials("cpu"):
         if trial.seed >= len(errors[trial.variant]):
             continue
@@ -47,10 +48,12 @@ def fill(store, study, errors):
         store.write(attempt(trial, metrics=metrics, curves=curves))
         if "timing" in trial.phases:
             step = 0.02 if trial.variant == study.variants[0].name else 0.03
-            samples = (TimingSample("train_step", 0, 9.0, 1, True),
-                       TimingSample("train_step", 1, step * 4, 4, False),
-                       TimingSample("forward", 1, step, 4, False))  # fmt: skip
-            store.write(attempt(trial, "timing", timings=samples))
+            for i, drift in enumerate((1, 2)):
+                samples = (TimingSample("train_step", 0, 9.0, 1, True),
+                           TimingSample("train_step", 1, drift * step * 4, 4, False),
+                           TimingSample("forward", 1, step, 4, False))  # fmt: skip
+                fields = {"attempt": i + 1, "round": i, "timings": samples}
+                store.write(attempt(trial, "timing", **fields))
 
 
 def report(tmp_path, study, errors):
@@ -93,12 +96,16 @@ def test_the_answer_has_the_numbers_that_the_rows_give(tmp_path):
     # Differences −16, −17, −18: mean −17, t(2) 4.303 × 1/√3.
     sentence = (
         "ST-CNN lowers the test error by 17.00 points [14.52, 19.48] (3 seeds) against CNN and "
-        "costs 33.3 % of training throughput (one round: no interval)."
+        "costs 33.3 % [33.3, 33.3] of training throughput (2 rounds)."
     )
     assert sentence in html
     assert sentence in made.summary
     assert sentence in markdown.replace("\\", "")
-    cells = "| ST-CNN | 3 | 5.00 [2.52, 7.48] | −17.00 [−19.48, −14.52] | 30.00 | 2,133 | 1.50 |"
+    # Rounds of 30 and 60 ms: geometric mean 42.43, t(1) 12.706 × log(2) / 2.
+    cells = (
+        "| ST-CNN | 3 | 5.00 [2.52, 7.48] | −17.00 [−19.48, −14.52] | 42.43 [0.52, 3,468.25] | "
+        "1,508 | 1.50 [1.50, 1.50] |"
+    )
     assert cells in markdown.replace("\\", "")
 
 
@@ -138,9 +145,8 @@ def test_half_of_the_trials_missing_and_one_failed(tmp_path):
     store.write(attempt(trial, status="failed", failure=failure, failure_kind="exception"))
     made = write_report(study, tmp_path)
     text = made.markdown.read_text()
-    assert (
-        "Of 6 trials 3 are done, 1 failed (1 exception), 2 are missing and 0 are running." in text
-    )
+    told = "Of 6 trials 3 are done, 1 failed (1 exception), 2 are missing and 0 are running."
+    assert told in text
     assert "| ST-CNN | 1 | 1 | exception | ValueError: it broke |" in text
     assert made.undone == 3
 

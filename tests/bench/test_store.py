@@ -166,7 +166,7 @@ def old(table):
 
 @pytest.mark.parametrize("folder", ["attempts", "compact"])
 def test_rows_of_version_1_are_upgraded(folder, tmp_path):
-    one = attempt(phase="timing")
+    one = attempt(phase="timing", round=None)
     new, store = ResultStore(tmp_path / "new"), ResultStore(tmp_path / "old")
     name = new.write(one)
     table = new.read().table if folder == "compact" else to_table(one)
