@@ -9,12 +9,17 @@ from torch import Tensor
 from ..errors import BenchError
 from .dataset import Split, Splits, as_float
 from .distortion import Distortion
+from .download import Remote, data_folder, decompress, fetch
 
 SIDE = 28
 VALIDATION_COUNT = 5000
-FILES = [
-    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-]
+SITE = "https://ossci-datasets.s3.amazonaws.com/mnist"
+FILES = {
+    "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+}
 
 
 class MNIST:
@@ -51,10 +56,10 @@ def read_mnist(data_dir: Path | None) -> Splits:
     Raises:
         BenchError: They are not there and cannot be downloaded, or their files are damaged.
     """
-    folder = data_dir or Path.home() / ".cache" / "stn-bench"
-    raw = folder / "MNIST" / "raw"
-    if not all((raw / name).is_file() for name in FILES):
-        _download(folder, raw)
+    raw = data_folder(data_dir) / "MNIST" / "raw"
+    for name, md5 in FILES.items():
+        if not (raw / name).is_file():
+            decompress(fetch(Remote(f"{SITE}/{name}.gz", md5), raw, "mnist"))
     try:
         images, labels, test_images, test_labels = (_read_idx(raw / name) for name in FILES)
         pairs = [(images, labels), (test_images, test_labels)]
@@ -85,17 +90,3 @@ def _read_idx(file: Path) -> np.ndarray:
     shape = np.frombuffer(content, ">i4", axes, offset=4)
     # Copied, since torch does not take what cannot be written to.
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
-
-
-def _download(folder: Path, raw: Path) -> None:
-    from torchvision.datasets import MNIST as Files
-
-    try:
-        for train in (True, False):
-            Files(str(folder), train=train, download=True)
-    except (OSError, RuntimeError, ValueError, LookupError, AssertionError) as error:
-        raise BenchError(
-            f"data set `mnist`: not in {raw} and not to be downloaded "
-            f"({type(error).__name__}); put its four IDX files there, "
-            "or name another folder with --data-dir"
-        ) from None

@@ -205,16 +205,19 @@ def test_mnist_where_there_are_neither_files_nor_network(tmp_path, monkeypatch):
     no_network(monkeypatch)
     with pytest.raises(BenchError) as caught:
         MNIST(tmp_path).load()
+    file = f"{tmp_path}/MNIST/raw/train-images-idx3-ubyte.gz"
     assert str(caught.value) == (
-        f"data set `mnist`: not in {tmp_path}/MNIST/raw and not to be downloaded (RuntimeError); "
-        "put its four IDX files there, or name another folder with --data-dir"
+        f"data set `mnist`: {file} is not there and cannot be downloaded (no network); put "
+        "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz there, "
+        "or name another folder with --data-dir"
     )
+    assert not list((tmp_path / "MNIST" / "raw").iterdir())
 
 
 def test_mnist_is_looked_for_in_the_cache_of_the_user(tmp_path, monkeypatch):
     no_network(monkeypatch)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(BenchError, match=f"not in {tmp_path}/.cache/stn-bench/MNIST/raw and not"):
+    with pytest.raises(BenchError, match=f"mnist`: {tmp_path}/.cache/stn-bench/MNIST/raw/train"):
         MNIST(None).load()
 
 
