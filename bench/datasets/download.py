@@ -122,6 +122,7 @@ def _checked(file: Path, remote: Remote, dataset: str) -> Path:
             file.unlink()
             mend = "run again"
         raise BenchError(
-            f"data set `{dataset}`: {file} is damaged (its MD5 is {found}, not {remote.md5}); {mend}"
+            f"data set `{dataset}`: {file} is damaged "
+            f"(its MD5 is {found}, not {remote.md5}); {mend}"
         )
     return file

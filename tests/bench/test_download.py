@@ -5,6 +5,7 @@ import hashlib
 import io
 import tarfile
 import threading
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,33 +15,44 @@ from bench.datasets.download import Remote, fetch, unpack
 from bench.errors import BenchError
 
 
+@dataclass
+class Site:
+    """A server: it has `files`, and sends `limit` bytes before it hangs up."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    limit: int | None = None
+    resumes: bool = True
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
 @pytest.fixture
 def site():
-    """A server: `site.files` are what it has; it sends `site.limit` bytes and hangs up."""
+    has = Site()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):  # noqa: N802
-            content = server.files.get(self.path)
+            content = has.files.get(self.path)
             given = self.headers.get("Range")
-            server.asked.append((self.path, given))
+            has.asked.append((self.path, given))
             if content is None:
                 return self.send_error(404)
-            start = int(given[6:-1]) if given and server.resumes else 0
+            start = int(given[6:-1]) if given and has.resumes else 0
             if start and start >= len(content):
                 return self.send_error(416)
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
-            self.wfile.write(content[start:][: server.limit])
+            self.wfile.write(content[start:][: has.limit])
 
         def log_message(self, *arguments):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.files, server.limit, server.resumes, server.asked = {}, None, True, []
+    has.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield server
+    yield has
     server.shutdown()
     thread.join()
     server.server_close()
@@ -48,8 +60,7 @@ def site():
 
 def offer(site, name, content):
     site.files[f"/{name}"] = content
-    url = f"http://127.0.0.1:{site.server_address[1]}/{name}"
-    return Remote(url, hashlib.md5(content).hexdigest())
+    return Remote(f"{site.url}/{name}", hashlib.md5(content).hexdigest())
 
 
 CONTENT = bytes(range(256)) * 500
@@ -57,9 +68,9 @@ CONTENT = bytes(range(256)) * 500
 
 def test_a_file_is_downloaded_once(site, tmp_path):
     remote = offer(site, "data.bin", CONTENT)
-    for _ in range(2):
-        file = fetch(remote, tmp_path / "new", "x")
-        assert file.read_bytes() == CONTENT
+    file = fetch(remote, tmp_path / "new", "x")
+    assert fetch(remote, tmp_path / "new", "x") == file
+    assert file.read_bytes() == CONTENT
     assert site.asked == [("/data.bin", None)]
     assert [f.name for f in file.parent.iterdir()] == ["data.bin"]
 
@@ -97,7 +108,7 @@ def test_a_file_with_another_checksum_is_not_taken(site, tmp_path, place):
 
 
 def test_a_file_that_the_site_does_not_have(site, tmp_path):
-    remote = Remote(f"http://127.0.0.1:{site.server_address[1]}/none", "")
+    remote = Remote(f"{site.url}/none", "")
     with pytest.raises(BenchError, match=r"downloaded \(Not Found\); put http://.*/none there, or"):
         fetch(remote, tmp_path, "x")
     assert not list(tmp_path.iterdir())
@@ -151,7 +162,7 @@ def test_mnist_is_downloaded(site, tmp_path, monkeypatch):
         shape = (4, 28, 28) if "images" in name else (4,)
         files[name] = offer(site, f"{name}.gz", gzip.compress(idx(*shape))).md5
     monkeypatch.setattr(mnist, "FILES", files)
-    monkeypatch.setattr(mnist, "SITE", f"http://127.0.0.1:{site.server_address[1]}")
+    monkeypatch.setattr(mnist, "SITE", site.url)
     splits = mnist.read_mnist(tmp_path)
     assert [len(s) for s in (splits.train, splits.validation, splits.test)] == [2, 2, 4]
     mnist.read_mnist(tmp_path)
