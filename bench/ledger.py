@@ -10,6 +10,7 @@ from .environment import code_hash, local_device
 from .errors import BenchError
 from .jobs import Job
 from .results import ResultStore
+from .results.arrow import pick
 from .results.marks import Mark
 from .results.schema import PROTOCOL
 from .study import Study
@@ -131,8 +132,7 @@ def study_account(study: Study, table: pa.Table, marks: Iterable[Mark], device: 
 def asked_for(study: Study, table: pa.Table) -> pa.Table:
     """The rows without timings of another protocol, on other threads or in more rounds."""
     rows = table.select(["phase", "protocol", "threads", "round"]).to_pylist()
-    wanted = [_as_asked(study, row) for row in rows]
-    return table.filter(pa.array(wanted, pa.bool_()))
+    return pick(table, [i for i, row in enumerate(rows) if _as_asked(study, row)])
 
 
 def stored_study(store: ResultStore, name: str) -> Study:

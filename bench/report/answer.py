@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..ledger import Account
+from ..results.arrow import pick
 from ..results.choice import best_attempts
 from ..statistics import Estimate, mean_interval, paired_difference, ratio_of_rounds, t_test
 from ..study import Study, Variant
@@ -81,8 +82,8 @@ def findings(study: Study, state: Account, table: pa.Table, command: str) -> Fin
 
 def _where(table: pa.Table, column: str, values: Container[str]) -> pa.Table:
     """The rows whose value in a column is among `values`."""
-    kept = [value in values for value in table.column(column).to_pylist()]
-    return table.filter(pa.array(kept, pa.bool_()))
+    found = table.column(column).to_pylist()
+    return pick(table, [i for i, value in enumerate(found) if value in values])
 
 
 def _measure(table: pa.Table) -> Measure | None:

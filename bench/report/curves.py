@@ -1,10 +1,11 @@
-"""Learning curves over seeds, aggregated where the rows lie: a study can have a million points."""
+"""Learning curves over seeds, aggregated as columns: a study can have a million points."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 
+from ..results.arrow import items, numbers, words
 from .findings import Curve
 
 CURVE_STEPS = 100
@@ -15,43 +16,51 @@ def curves(table: pa.Table, variant_of: Mapping[str, str]) -> tuple[Curve, ...]:
 
     A value that is not finite is left out.
     """
-    column = table.column("curves").combine_chunks()
-    points = pa.Table.from_struct_array(column.flatten())
-    if points.num_rows == 0:
-        return ()
+    rows, points = items(table, "curves")
     order = list(dict.fromkeys(variant_of.values()))
     place = {name: i for i, name in enumerate(order)}
     ids = table.column("trial_id").to_pylist()
-    whose = np.array([place[variant_of[i]] for i in ids])
-    counts = column.value_lengths().fill_null(0).to_numpy()
-    points = points.append_column("variant", pa.array(np.repeat(whose, counts)))
-    points = points.filter(pa.array(np.isfinite(points.column("value").to_numpy())))
-    keys = ["variant", "name", "step"]
-    kinds = ("mean", "min", "max", "count")
-    grouped = points.group_by(keys).aggregate([("value", kind) for kind in kinds])
-    grouped = grouped.sort_by([(key, "ascending") for key in keys])
-    whose = grouped.column("variant").to_numpy()
-    names = grouped.column("name").to_pylist()
-    steps = grouped.column("step").to_numpy()
-    values = {kind: grouped.column(f"value_{kind}").to_numpy() for kind in kinds}
-    found, begin = [], 0
-    for end in range(1, len(names) + 1):
-        if end < len(names) and (whose[end], names[end]) == (whose[begin], names[begin]):
-            continue
-        kept = begin + _thinned(end - begin)
+    variants = np.array([place[variant_of[i]] for i in ids], dtype=np.int64)[rows]
+    values = numbers(points.field("value"))
+    which, names = words(points.field("name"))
+    steps = numbers(points.field("step"))
+    kept = np.isfinite(values)
+    variants, which, steps, values = variants[kept], which[kept], steps[kept], values[kept]
+    if len(values) == 0:
+        return ()
+    sorting = np.lexsort((steps, which, variants))
+    variants, which, steps, values = (a[sorting] for a in (variants, which, steps, values))
+    curve_begins = _begins(variants, which)
+    begins = _begins(variants, which, steps)
+    counts = np.diff([*begins, len(values)])
+    mean = np.add.reduceat(values, begins) / counts
+    low, high = np.minimum.reduceat(values, begins), np.maximum.reduceat(values, begins)
+    found = []
+    ends = [*curve_begins[1:], len(values)]
+    for begin, end in zip(curve_begins, ends, strict=True):
+        first, last = np.searchsorted(begins, (begin, end))
+        shown = first + _thinned(last - first)
         found.append(
             Curve(
-                variant=order[whose[begin]],
-                name=names[begin],
-                steps=tuple(steps[kept].tolist()),
-                mean=tuple(values["mean"][kept].tolist()),
-                low=tuple(values["min"][kept].tolist()),
-                high=tuple(values["max"][kept].tolist()),
-                seeds=tuple(values["count"][kept].tolist()),
+                variant=order[variants[begin]],
+                name=names[which[begin]],
+                steps=tuple(steps[begins[shown]].tolist()),
+                mean=tuple(mean[shown].tolist()),
+                low=tuple(low[shown].tolist()),
+                high=tuple(high[shown].tolist()),
+                seeds=tuple(counts[shown].tolist()),
             )
         )
-        begin = end
     return tuple(found)
+
+
+def _begins(*keys: np.ndarray) -> np.ndarray:
+    """Where in sorted rows a new key begins."""
+    new = np.zeros(len(keys[0]), dtype=bool)
+    new[0] = True
+    for key in keys:
+        new[1:] |= key[1:] != key[:-1]
+    return np.flatnonzero(new)
 
 
 def _thinned(count: int) -> np.ndarray:

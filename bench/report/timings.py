@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ..results.arrow import items, numbers, words
 from ..statistics import geometric_interval
 from .findings import Distribution, Speed
 
@@ -27,29 +27,30 @@ class Process:
 
 
 def processes(table: pa.Table) -> list[Process]:
-    """The timings of chosen attempts, without the blocks of their warm-up."""
-    good = [row["phase"] == "timing" and row["status"] == "done" for row in _narrow(table)]
-    table = table.filter(pa.array(good, pa.bool_()))
-    if table.num_rows == 0:
-        return []
-    column = table.column("timings").combine_chunks()
-    blocks = pa.Table.from_struct_array(column.flatten())
-    modes = blocks.column("mode").to_pylist()
-    warm = blocks.column("warmup").to_numpy()
-    ms = 1e3 * blocks.column("seconds").to_numpy() / blocks.column("iterations").to_numpy()
-    flags = blocks.column("flags").to_pylist()
-    ends = np.cumsum(column.value_lengths().fill_null(0).to_numpy())
+    """The timings of good attempts, without the blocks of their warm-up."""
+    rows, blocks = items(table, "timings")
+    whose = table.select(["trial_id", "run_id", "round"]).to_pylist()
+    which, modes = words(blocks.field("mode"))
+    ms = 1e3 * numbers(blocks.field("seconds")) / numbers(blocks.field("iterations"))
+    flags = blocks.field("flags").to_pylist()
+    cold = np.flatnonzero(numbers(blocks.field("warmup")) == 0)
+    cold = cold[np.lexsort((cold, which[cold], rows[cold]))]
+    changes = (np.diff(rows[cold]) != 0) | (np.diff(which[cold]) != 0)
     found = []
-    for row, begin, end in zip(_narrow(table), [0, *ends[:-1]], ends, strict=True):
-        by_mode: dict[str, list[int]] = {}
-        for i in range(begin, end):
-            if not warm[i]:
-                by_mode.setdefault(modes[i], []).append(i)
-        for mode, kept in by_mode.items():
-            counted = Counter(flag for i in kept for flag in flags[i])
-            found.append(
-                Process(row["trial_id"], row["run_id"], row["round"] or 0, mode, ms[kept], counted)
+    for kept in np.split(cold, np.flatnonzero(changes) + 1):
+        if len(kept) == 0:
+            continue
+        attempt = whose[rows[kept[0]]]
+        found.append(
+            Process(
+                trial_id=attempt["trial_id"],
+                run_id=attempt["run_id"],
+                round=attempt["round"],
+                mode=modes[which[kept[0]]],
+                ms=ms[kept],
+                flags=Counter(flag for i in kept for flag in flags[i]),
             )
+        )
     return found
 
 
@@ -84,7 +85,3 @@ def distributions(
         )
         for p in found
     )
-
-
-def _narrow(table: pa.Table) -> list[dict[str, Any]]:
-    return table.select(["trial_id", "phase", "status", "run_id", "round"]).to_pylist()

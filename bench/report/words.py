@@ -191,7 +191,8 @@ def _cost(row: VariantRow, modes: tuple[str, ...]) -> str:
     size = f"{number(sign * lost, 1)} % {bounds(Estimate(lost, low, high, n), 1)}"
     if ratio.tells:
         return f"{verb} {size} of {what} ({n} rounds)"
-    return f"{verb} {size} of {what} ({n} rounds: too few or too noisy to tell from none)"
+    times = f"{number(ratio.estimate.mean)} {bounds(ratio.estimate)} times"
+    return f"takes {times} as long a step ({n} rounds), so what it costs cannot be told"
 
 
 def _over_points(findings: Findings, ours: str, theirs: str, rows: list[VariantRow]) -> str:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from .arrow import pick
+
 KEYS = ["trial_id", "phase", "status", "failure_kind", "attempt", "started_at", "round", "file"]
 
 
@@ -13,7 +15,7 @@ def best_attempts(table: pa.Table) -> pa.Table:
     Where none is good, the newest failure stands in. An attempt that its run's death cut short says
     nothing of a trial, and is left out.
     """
-    best: dict[tuple, tuple[tuple, int]] = {}
+    best: dict[tuple[str, str, int], tuple[tuple, int]] = {}
     for i, row in enumerate(table.select(KEYS).to_pylist()):
         if row["failure_kind"] == "interrupted":
             continue
@@ -21,7 +23,7 @@ def best_attempts(table: pa.Table) -> pa.Table:
         rank = _rank(row)
         if key not in best or rank > best[key][0]:
             best[key] = (rank, i)
-    return table.take(pa.array([best[key][1] for key in sorted(best)], pa.int64()))
+    return pick(table, [best[key][1] for key in sorted(best)])
 
 
 def _rank(row: dict[str, Any]) -> tuple:

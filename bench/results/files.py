@@ -103,12 +103,16 @@ def to_parquet(table: pa.Table) -> tuple[str, bytes]:
 def from_parquet(content: bytes, digest: str, columns: list[str] | None = None) -> pa.Table:
     """Read Parquet bytes back, after their sha256 has been compared with `digest`.
 
+    Of `columns` those are read that the file has; None reads all.
+
     Raises:
         Corrupt: They are not what was written.
     """
     if hashlib.sha256(content).hexdigest() != digest:
         raise Corrupt("its content does not have the hash in its name")
     try:
-        return pq.read_table(pa.BufferReader(content), columns=columns)
+        file = pq.ParquetFile(pa.BufferReader(content))
+        there = file.schema_arrow.names
+        return file.read(columns=[name for name in columns or there if name in there])
     except pa.ArrowInvalid as error:
         raise Corrupt("its content is not Parquet") from error

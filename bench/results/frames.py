@@ -1,47 +1,27 @@
 """Rows of attempts as pandas frames: a row a trial, or a row a point."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from .arrow import items
+from .choice import KEYS, best_attempts
+
 IDENTITY = ["trial_id", "study", "variant", "seed"]
 ROUND = ["round", "run_id"]
 
 
-def best_attempts(table: pa.Table) -> list[dict[str, Any]]:
-    """Of each phase of each trial the newest good attempt, or else the newest failure.
-
-    In timing: of each round. An attempt that its run's death cut short says nothing of a trial, and
-    is left out.
-    """
-    best: dict[tuple[str, str, int], dict[str, Any]] = {}
-    for row in table.to_pylist():
-        key = (row["trial_id"], row["phase"], -1 if row["round"] is None else row["round"])
-        if row["failure_kind"] == "interrupted":
-            continue
-        if key not in best or _rank(row) > _rank(best[key]):
-            best[key] = row
-    return [best[key] for key in sorted(best)]
-
-
-def _rank(row: dict[str, Any]) -> tuple:
-    good = row["status"] == "done"
-    return (
-        good,
-        row["attempt"],
-        row["started_at"],
-        row["file"],
-    )
-
-
-def trials(table: pa.Table) -> pd.DataFrame:
+def trials(table: pa.Table, of: Iterable[Any] | None) -> pd.DataFrame:
     """One row a trial; the columns are those of `ResultStore.trials`."""
+    names = None if of is None else {t.trial_id: {k: getattr(t, k) for k in IDENTITY} for t in of}
     attempts: dict[str, list[dict[str, Any]]] = {}
-    for attempt in best_attempts(table.drop_columns(["pictures"])):
-        attempts.setdefault(attempt["trial_id"], []).append(attempt)
-    rows = [_trial(one) for one in attempts.values()]
+    for attempt in best_attempts(table.drop_columns(["pictures", "curves"])).to_pylist():
+        if names is None or attempt["trial_id"] in names:
+            attempts.setdefault(attempt["trial_id"], []).append(attempt)
+    rows = [_trial(one) | (names[i] if names else {}) for i, one in attempts.items()]
     frame = pd.DataFrame(rows, columns=None if rows else [*IDENTITY, *STATUS])
     return frame.sort_values(["study", "variant", "seed"], ignore_index=True)
 
@@ -52,8 +32,9 @@ STATUS = ["status", "attempt", "failure"]
 def _trial(attempts: list[dict[str, Any]]) -> dict[str, Any]:
     """The row of a trial; of rounds of timing, medians."""
     failure = next((a["failure"] for a in attempts if a["status"] == "failed"), None)
+    missing = set(attempts[-1]["phases"]) - {a["phase"] for a in attempts}
     row: dict[str, Any] = {k: attempts[-1][k] for k in IDENTITY}
-    row["status"] = "done" if failure is None else "failed"
+    row["status"] = "failed" if failure is not None else "unfinished" if missing else "done"
     row["attempt"] = max(a["attempt"] for a in attempts)
     row["failure"], row["device"] = failure, attempts[-1]["device"]
     numbers: dict[str, list[float]] = {}
@@ -82,7 +63,7 @@ def timing_summary(attempt: dict[str, Any]) -> dict[str, float]:
 def rounds(table: pa.Table) -> pd.DataFrame:
     """One row a mode of a round of timing; the columns are those of `ResultStore.rounds`."""
     rows = []
-    for attempt in best_attempts(table.drop_columns(["pictures"])):
+    for attempt in best_attempts(table.drop_columns(["pictures"])).to_pylist():
         by_mode: dict[str, list[dict[str, Any]]] = {}
         for sample in attempt["timings"]:
             if not sample["warmup"]:
@@ -105,10 +86,8 @@ PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
 def long(table: pa.Table, column: str) -> pd.DataFrame:
     """The structs of `column`, a row each, with the identity of their trial, or of its round."""
     identity = [*IDENTITY, *ROUND] if column == "timings" else IDENTITY
-    fields = [field.name for field in table.schema.field(column).type.value_type]
-    rows = [
-        {**{k: attempt[k] for k in identity}, **item}
-        for attempt in best_attempts(table)
-        for item in attempt[column]
-    ]
-    return pd.DataFrame(rows, columns=[*identity, *fields])
+    kept = dict.fromkeys([*KEYS, *identity, column])
+    chosen = best_attempts(table.select(list(kept)))
+    rows, structs = items(chosen, column)
+    whose = chosen.select(identity).to_pandas().iloc[rows].reset_index(drop=True)
+    return pd.concat([whose, pa.Table.from_struct_array(structs).to_pandas()], axis=1)

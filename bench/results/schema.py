@@ -221,7 +221,7 @@ def upgraded(table: pa.Table) -> pa.Table:
     """Rows of version 1 as rows of version 2: of no round, without pictures, no sample flagged."""
     new = {"schema_version": SCHEMA_VERSION, "round": None, "pictures": []}
     rows = [
-        {**row, **new, "timings": [{**sample, "flags": []} for sample in row["timings"]]}
+        {**row, **new, "timings": [{**s, "flags": []} for s in row.get("timings") or []]}
         for row in table.to_pylist()
     ]
     schema = READ_SCHEMA if "file" in table.column_names else SCHEMA

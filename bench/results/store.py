@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -24,6 +25,10 @@ from .schema import READ_SCHEMA, SCHEMA_VERSION, Attempt, to_table, upgraded
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# What the name of an attempt's file is made of.
+NAMED = ["trial_id", "phase", "attempt"]
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,20 @@ class ResultStore:
             f"store {self.location}: its files go while they are read; try again"
         )
 
-    def trials(self) -> "pd.DataFrame":
+    def trials(self, of: Iterable[Any] | None = None) -> "pd.DataFrame":
         """One row a trial: identity, `status`, `attempt`, `failure`, metrics and timings.
 
         A trial with several attempts shows its newest good one, or its newest failure where there
-        is none; `status` is `done` or `failed`. Timings are medians over the rounds of the median
-        block after warm-up.
+        is none; `status` is `done`, `failed`, or `unfinished` while a phase of it is missing.
+        Timings are medians over the rounds of the median block after warm-up.
+
+        Args:
+            of: What `Study.trials` gives: those trials alone, named as that study names them. By
+                default all, a trial that several studies share under the name that it ran under.
         """
         from . import frames  # pandas takes a second that a worker need not pay
 
-        return frames.trials(self.read().table)
+        return frames.trials(self.read().table, of)
 
     def curves(self) -> "pd.DataFrame":
         """One row a point: `trial_id, study, variant, seed, name, step, value`."""
@@ -239,12 +248,15 @@ class ResultStore:
             if columns is None
             else pa.schema([READ_SCHEMA.field(c) for c in dict.fromkeys([*columns, "file"])])
         )
+        needed = columns
+        if columns is not None:
+            needed = list(dict.fromkeys([*fields.names, "schema_version", *NAMED]))
         tables, corrupt = [], []
         for folder in ("compact", "attempts"):
             for info in self._list(folder):
                 digest = info.base_name.split(".")[-2]
                 try:
-                    table = from_parquet(read_bytes(self._system, info.path), digest)
+                    table = from_parquet(read_bytes(self._system, info.path), digest, needed)
                     table = self._known(table, info.base_name)
                     if folder == "attempts":
                         _check_name(table, info.base_name, digest)
@@ -268,7 +280,7 @@ class ResultStore:
 
 def _check_name(table: pa.Table, name: str, digest: str) -> None:
     """A copy under another name would count its row twice."""
-    rows = table.select(["trial_id", "phase", "attempt"]).to_pylist()
+    rows = table.select(NAMED).to_pylist()
     if [f"{'.'.join(map(str, row.values()))}.{digest}.parquet" for row in rows] != [name]:
         raise Corrupt("its name is not that of the attempt that it holds")
 

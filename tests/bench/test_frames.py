@@ -7,6 +7,7 @@ import pytest
 from attempts import attempt
 
 from bench.results import Metric, ResultStore, TimingSample
+from bench.study import Trial
 
 INTERRUPTED: dict[str, Any] = {"failure": "Interrupted: gone", "failure_kind": "interrupted"}
 FAILED: dict[str, Any] = {"failure": "ValueError: no"}
@@ -37,14 +38,15 @@ def test_a_trial_is_one_row_with_metrics_and_timings(trials):
 @pytest.mark.parametrize(
     ("attempts", "status", "number", "failure", "error"),
     [
-        ([attempt(number=1, **FAILED), attempt(number=2)], "done", 2, None, 6.0),
-        ([attempt(number=2), attempt(number=3, **FAILED)], "done", 2, None, 6.0),
-        ([attempt(number=1, **INTERRUPTED), attempt(number=1, minutes=1)], "done", 1, None, 5.0),
-        ([attempt(number=9), attempt(number=10)], "done", 10, None, 14.0),
-        ([attempt(number=1, minutes=5), attempt(number=2)], "done", 2, None, 6.0),
+        ([attempt(number=1, **FAILED), attempt(number=2)], "unfinished", 2, None, 6.0),
+        ([attempt(number=2), attempt(number=3, **FAILED)], "unfinished", 2, None, 6.0),
+        ([attempt(number=1, **INTERRUPTED), attempt(number=1, minutes=1)],
+         "unfinished", 1, None, 5.0),
+        ([attempt(number=9), attempt(number=10)], "unfinished", 10, None, 14.0),
+        ([attempt(number=1, minutes=5), attempt(number=2)], "unfinished", 2, None, 6.0),
         (
             [attempt(number=1, minutes=1), attempt(number=1, minutes=2, metrics=())],
-            "done", 1, None, None,
+            "unfinished", 1, None, None,
         ),
         (
             [attempt(number=1, failure="E: old"), attempt(number=2, failure="E: new")],
@@ -158,3 +160,13 @@ def test_rounds_give_a_row_a_mode_with_percentiles(tmp_path):
         [2, 4], [1, 1], {"train_step"},
     )  # fmt: skip
     assert ResultStore(tmp_path / "none").rounds().empty
+
+
+def test_a_study_names_trials_that_another_ran_first(tmp_path):
+    store = ResultStore(tmp_path)
+    for trial in ("a" * 16, "b" * 16):
+        store.write(attempt(trial, study="first", variant="theirs"))
+    ours = Trial("b" * 16, "second", "ours", 3, "cpu", {}, ("accuracy",))
+    (row,) = store.trials([ours]).to_dict("records")
+    assert (row["study"], row["variant"], row["seed"]) == ("second", "ours", 3)
+    assert set(store.trials()["study"]) == {"first"}
