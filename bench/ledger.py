@@ -10,7 +10,7 @@ from .environment import code_hash, local_device
 from .errors import BenchError
 from .jobs import Job
 from .results import ResultStore
-from .results.arrow import pick
+from .results.arrow import pick, records
 from .results.marks import Mark
 from .results.schema import PROTOCOL
 from .study import Study
@@ -66,7 +66,7 @@ def account(
     `without` cannot be timed, and no round waits for them.
     """
     rows: Rows = {}
-    for row in table.select(COLUMNS).to_pylist():
+    for row in records(table, COLUMNS):
         rows.setdefault((row["trial_id"], row["phase"]), []).append(row)
     alive = {(mark.trial_id, mark.phase) for mark in marks if mark.alive}
     states: dict[str, list[str]] = {
@@ -131,7 +131,7 @@ def study_account(study: Study, table: pa.Table, marks: Iterable[Mark], device: 
 
 def asked_for(study: Study, table: pa.Table) -> pa.Table:
     """The rows without timings of another protocol, on other threads or in more rounds."""
-    rows = table.select(["phase", "protocol", "threads", "round"]).to_pylist()
+    rows = records(table, ["phase", "protocol", "threads", "round"])
     return pick(table, [i for i, row in enumerate(rows) if _as_asked(study, row)])
 
 
@@ -146,7 +146,7 @@ def stored_study(store: ResultStore, name: str) -> Study:
 def used_device(study: Study, table: pa.Table) -> str:
     """Device of the newest attempt at a trial of this study; this machine's where there is none."""
     ids = {t.trial_id for d in ("cpu", "cuda") for t in study.trials(d)}
-    rows = table.select(["trial_id", "device", "started_at"]).to_pylist()
+    rows = records(table, ["trial_id", "device", "started_at"])
     mine = [row for row in rows if row["trial_id"] in ids]
     return max(mine, key=lambda row: row["started_at"])["device"] if mine else local_device()
 

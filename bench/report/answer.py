@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..ledger import Account
-from ..results.arrow import pick
+from ..results.arrow import pick, records
 from ..results.choice import best_attempts
 from ..statistics import Estimate, mean_interval, paired_difference, ratio_of_rounds, t_test
 from ..study import Study, Variant
@@ -39,7 +39,7 @@ def findings(study: Study, state: Account, table: pa.Table, command: str) -> Fin
     """
     trials = {trial.trial_id: trial for trial in study.trials(state.device)}
     mine = _where(table, "trial_id", trials)
-    attempts = mine.select(NARROW).to_pylist()
+    attempts = records(mine, NARROW)
     chosen = best_attempts(mine)
     good = _where(chosen, "status", {"done"})
     variant_of = {trial_id: trial.variant for trial_id, trial in trials.items()}

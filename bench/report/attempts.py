@@ -55,7 +55,7 @@ def spans(attempts: Iterable[Mapping[str, Any]], trials: Mapping[str, Trial]) ->
     found = []
     for row in rows:
         begun = zero.setdefault(row["run_id"], row["started_at"])
-        start = (row["started_at"] - begun).total_seconds()
+        start = (row["started_at"] - begun) / 1e6
         device = f"{row['host']}: {row['device_name'] or row['device']}"
         ends = lanes.setdefault((row["run_id"], device), [])
         lane = next((i for i, end in enumerate(ends) if end <= start), len(ends))

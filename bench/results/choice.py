@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from .arrow import pick
+from .arrow import pick, records
 
 KEYS = ["trial_id", "phase", "status", "failure_kind", "attempt", "started_at", "round", "file"]
 
@@ -16,7 +16,7 @@ def best_attempts(table: pa.Table) -> pa.Table:
     nothing of a trial, and is left out.
     """
     best: dict[tuple[str, str, int], tuple[tuple, int]] = {}
-    for i, row in enumerate(table.select(KEYS).to_pylist()):
+    for i, row in enumerate(records(table, KEYS)):
         if row["failure_kind"] == "interrupted":
             continue
         key = (row["trial_id"], row["phase"], -1 if row["round"] is None else row["round"])
