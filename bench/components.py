@@ -26,6 +26,8 @@ ROLES: dict[str, dict[str, str]] = {
         "mnist_addition": "bench.datasets.several_digits:MNISTAddition",
         "mnist_colocalisation": "bench.datasets.colocalisation:MNISTColocalisation",
         "mnist_sequence": "bench.datasets.several_digits:MNISTSequence",
+        "svhn": "bench.datasets.svhn:SVHN",
+        "svhn_layout": "bench.datasets.svhn_layout:SVHNLayout",
     },
     "distortion": {
         "affine": "bench.datasets.distortion:Affine",

@@ -19,17 +19,20 @@ class Split:
     Attributes:
         images: `(count, channels, height, width)`: uint8, or float in [0, 1].
         targets: `(count,)` or `(count, labels)`, int64; boxes where there is nothing to classify.
+        boxes: Where things lie in each example, for a data set that needs it.
     """
 
     images: Tensor
     targets: Tensor
+    boxes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device) -> "Split":
         """The same on a device."""
-        return Split(self.images.to(device), self.targets.to(device))
+        boxes = None if self.boxes is None else self.boxes.to(device)
+        return Split(self.images.to(device), self.targets.to(device), boxes)
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,26 @@ class Splits:
 
 
 class Dataset(Protocol):
-    """What a data set is; made of settings alone, it reads nothing before `load`.
+    """What a data set is; made of settings alone.
 
-    Attributes:
-        version: Grows when the data set's content changes; part of a trial's identity.
-        in_shape: Shape of an example, `(channels, height, width)` or with depth before height.
-        num_classes: Number of classes of each label.
-        labels: Number of labels of an example.
+    Its class has a whole number as `version`, which grows when the content changes and is part of a
+    trial's identity.
     """
 
-    version: int
-    in_shape: tuple[int, ...]
-    num_classes: int
-    labels: int
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of an example, `(channels, height, width)` or with depth before height."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of each label."""
+        ...
+
+    @property
+    def labels(self) -> int:
+        """Number of labels of an example."""
+        ...
 
     def load(self) -> Splits:
         """Read what examples are made of; raises `BenchError` where it is not there."""

@@ -45,7 +45,7 @@ def site():
             self.end_headers()
             self.wfile.write(content[start:][: has.limit])
 
-        def log_message(self, *arguments):
+        def log_message(self, format, *args):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
