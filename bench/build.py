@@ -3,9 +3,10 @@
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,16 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from stn_core import LocalisationNetwork, SpatialTransformer, place
-
-from .components import describe, source_file, suggest
+from .components import describe, source_file
 from .datasets.dataset import Dataset
 from .errors import BenchError
 from .jobs import one_line
+from .transformers import with_transformers
 
 
 def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any) -> Any:
     """Make the component that `{name: …, parameters}` stands for, with what the harness supplies.
+
+    A transform is told `dims` where it takes them, and so are those that it is made of.
 
     Raises:
         BenchError: The component refuses its parameters, with its own sentence.
@@ -32,9 +34,13 @@ def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any
     values = {k: reference[k] for k in component.parameters if k in reference}
     for key, parameter in component.parameters.items():
         if parameter.role and values.get(key) is not None:
-            values[key] = build(parameter.role, values[key], folder)
+            nested = supplied if parameter.role == role == "transform" else {}
+            values[key] = build(parameter.role, values[key], folder, **nested)
+    made = _load(component.target, folder)
+    if role == "transform" and "dims" not in inspect.signature(made).parameters:
+        supplied = {}
     try:
-        return _load(component.target, folder)(**supplied, **values)
+        return made(**supplied, **values)
     except (ValueError, TypeError) as error:
         raise BenchError(f"{role} `{name}`: {error}") from error
 
@@ -45,74 +51,22 @@ def dataset(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) ->
 
 
 def model(settings: Mapping[str, Any], data: Dataset, folder: Path) -> nn.Module:
-    """The model of a variant, its spatial transformer in place, drawn from torch's generator.
+    """The model of a variant, its spatial transformers in place, drawn from torch's generator.
 
-    It gives scores `(batch, classes)`, or `(batch, labels, classes)` where an example has several.
+    It gives scores `(batch, classes)`, or `(batch, labels, classes)` where an image has several.
     """
-    net = _classifier(settings, data.in_shape, data.num_classes * data.labels, folder)
-    if data.labels == 1:
-        return net
-    return nn.Sequential(net, nn.Unflatten(1, (data.labels, data.num_classes)))
+    reference, spatial = settings["model"], settings["model"]["transformer"]
+    outputs = (data.labels, data.num_classes)
 
+    def net_of(in_shape: tuple[int, ...], scores: int) -> nn.Module:
+        return build("model", reference, folder, in_shape=in_shape, num_classes=scores)
 
-def _classifier(
-    settings: Mapping[str, Any], in_shape: tuple[int, ...], classes: int, folder: Path
-) -> nn.Module:
-    reference = settings["model"]
-    spatial = reference["transformer"]
-    at_input = bool(spatial) and spatial["placement"] == "input"
-    size = (spatial["output_size"] if at_input else None) or in_shape[1:]
-    seen = (in_shape[0], *size)
-    net = build("model", reference, folder, in_shape=seen, num_classes=classes)
     if spatial is None:
-        return net
-    if at_input:
-        transformer = spatial_transformer(spatial, in_shape, folder)
-        return nn.Sequential(OrderedDict(transformer=transformer, model=net))
-    placement = spatial["placement"]
-    shape = shape_before(net, placement, in_shape)
-    return place(net, spatial_transformer(spatial, shape, folder), before=placement)
-
-
-def spatial_transformer(
-    spatial: Mapping[str, Any], shape: tuple[int, ...], folder: Path
-) -> SpatialTransformer:
-    """A spatial transformer for feature maps of `shape`, `(channels, height, width)`."""
-    transform = build("transform", spatial["transform"], folder)
-    body = build("localisation", spatial["localisation"], folder, in_shape=shape)
-    size, padding = spatial["output_size"], spatial["padding"]
-    return SpatialTransformer(
-        LocalisationNetwork(body, transform),
-        transform,
-        build("sampler", spatial["sampler"], folder),
-        output_size=None if size is None else tuple(size),
-        padding=tuple(padding) if isinstance(padding, list) else padding,
-        align_corners=spatial["align_corners"],
-    )
-
-
-def shape_before(net: nn.Module, layer: str, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape `(channels, height, width)` of what `layer` is given."""
-    layers = dict(net.named_modules())
-    if layer not in layers or not layer:
-        near = suggest(layer, [name for name in layers if name])
-        raise BenchError(f"placement `{layer}`: the model has no such layer{near}")
-    shapes: list[tuple[int, ...]] = []
-    hook = layers[layer].register_forward_pre_hook(
-        lambda _, given: shapes.append(tuple(given[0].shape[1:]))
-    )
-    try:
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, *in_shape, device=next(net.parameters()).device))
-    finally:
-        hook.remove()
-        net.train()
-    if not shapes or len(shapes[0]) != 3:
-        given = f"{shapes[0]}" if shapes else "nothing"
-        raise BenchError(
-            f"placement `{layer}`: must be given a feature map, the layer is given {given}"
-        )
-    return shapes[0]
+        net = net_of(data.in_shape, data.labels * data.num_classes)
+    else:
+        make = partial(build, folder=folder)
+        net = with_transformers(spatial, data.in_shape, outputs, make, net_of)
+    return net if data.labels == 1 else nn.Sequential(net, nn.Unflatten(1, outputs))
 
 
 def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) -> None:

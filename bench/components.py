@@ -38,7 +38,11 @@ ROLES: dict[str, dict[str, str]] = {
         "t": "bench.datasets.clutter:T",
         "tc": "bench.datasets.clutter:TC",
     },
-    "model": {"cnn": "bench.models.cnn:CNN", "fcn": "bench.models.fcn:FCN"},
+    "model": {
+        "cnn": "bench.models.cnn:CNN",
+        "fcn": "bench.models.fcn:FCN",
+        "rnn": "bench.models.rnn:RNN",
+    },
     "localisation": {
         "cnn": "stn_core.localisation:CNN",
         "fcn": "stn_core.localisation:FCN",
@@ -46,9 +50,15 @@ ROLES: dict[str, dict[str, str]] = {
     "transform": {
         "affine": "stn_core.transforms.linear:Affine",
         "attention": "stn_core.transforms.linear:Attention",
+        "compose": "stn_core.transforms.composed:Compose",
         "constrained_affine": "stn_core.transforms.constrained:ConstrainedAffine",
+        "diffeomorphic_flow": "stn_core.transforms.flow:DiffeomorphicFlow",
         "exponential_affine": "stn_core.transforms.constrained:ExponentialAffine",
+        "flow": "stn_core.transforms.flow:Flow",
+        "inverse": "stn_core.transforms.composed:Inverse",
+        "log_polar": "stn_core.transforms.polar:LogPolar",
         "piecewise_affine": "stn_core.transforms.piecewise_affine:PiecewiseAffine",
+        "polar": "stn_core.transforms.polar:Polar",
         "projective": "stn_core.transforms.projective:Projective",
         "rigid": "stn_core.transforms.rigid:Rigid",
         "rotation": "stn_core.transforms.rigid:Rotation",

@@ -23,6 +23,7 @@ CODE = (
     "bench/resume.py",
     "bench/tasks",
     "bench/training.py",
+    "bench/transformers.py",
     "bench/trial.py",
 )
 

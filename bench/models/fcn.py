@@ -11,14 +11,14 @@ class FCN(nn.Module):
     """Hidden linear layers with ReLU, called `fc1`, `fc2`, …, then `classifier`.
 
     Args:
-        in_shape: `(channels, height, width)` of an image.
-        num_classes: Number of classes.
+        in_shape: Shape of an image, or of a volume.
+        num_classes: Number of classes; 0 for the features of the last hidden layer.
         units: Units of each hidden layer.
     """
 
     def __init__(
         self,
-        in_shape: tuple[int, int, int],
+        in_shape: tuple[int, ...],
         num_classes: int,
         *,
         units: tuple[Annotated[int, Ge(1)], ...] = (256, 200),
@@ -28,7 +28,8 @@ class FCN(nn.Module):
         for i, count in enumerate(units, start=1):
             self.add_module(f"fc{i}", nn.Linear(features, count))
             features = count
-        self.add_module("classifier", nn.Linear(features, num_classes))
+        last = nn.Linear(features, num_classes) if num_classes else nn.Identity()
+        self.add_module("classifier", last)
 
     def forward(self, image: Tensor) -> Tensor:
         *hidden, classifier = self.children()

@@ -79,12 +79,35 @@ class Train(Strict):
 
 
 class Transformer(Strict):
-    """The fields of `model.transformer` that are not components."""
+    """The fields of `model.transformer` that are not components.
 
-    placement: Annotated[str, Field(min_length=1)] = "input"
-    output_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    Attributes:
+        placement: `input`; a layer, before which it stands; a list of these, for a transformer at
+            each; or a name of Finnveden et al., 2020: `C0`, `C1`, …, `DL1`, …, `SL1`, ….
+        output_size: Of the warped image; its own when None.
+        pool: Side of the average pooling behind the transformer.
+        count: Transformers side by side at each placement.
+        network: Whether each of them has a localisation network of its `own`, or one is `shared`,
+            or `recurrent`: a GRU that gives one `theta` a step.
+        join: Whether their outputs are joined as `channels`; or go through the model one by one,
+            which gives `features` that are joined, or the scores of one of the image's `labels`.
+        iterations: How often the transformer looks, each time at what the last look gave.
+        theta_forward: Whether the model behind it is given `theta` too, as constant channels.
+    """
+
+    placement: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    ) = "input"
+    output_size: Annotated[list[Positive], Field(min_length=2, max_length=3)] | None = None
     padding: Literal["zeros", "border", "reflection"] | float | list[float] = "zeros"
     align_corners: bool = False
+    pool: Positive = 1
+    count: Positive = 1
+    network: Literal["own", "shared", "recurrent"] = "own"
+    join: Literal["channels", "features", "labels"] = "channels"
+    iterations: Positive = 1
+    theta_forward: bool = False
 
 
 class Base(Strict):

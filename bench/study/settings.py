@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..components import Component, Parameter, describe, suggest
 from ..errors import BenchError
+from .arrangement import arrangement_problems
 from .document import KeyPath
 from .schema import MISSING, Train, Transformer, check, show
 
@@ -75,6 +76,9 @@ def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
     problems += [((*path, k), f"unknown key{suggest(k, known)}") for k in unknown]
     fields, found = check(Transformer, {k: v for k, v in plain.items() if k not in unknown}, path)
     problems += found
+    if fields:
+        name = result.get("name", "")
+        problems += [((*path, k), text) for k, text in arrangement_problems(fields, name)]
     transformer = fields.model_dump() if fields else {}
     for role, default in TRANSFORMER_ROLES.items():
         if (given := spatial.get(role, default)) is None:

@@ -142,8 +142,8 @@ def test_the_generator_decides_the_weights(make):
             "placement `conf2`: the model has no such layer (did you mean `conv2`?)",
         ),
         (
-            "{name: fcn, transformer: {transform: affine, placement: fc1}}",
-            "placement `fc1`: must be given a feature map, the layer is given (900,)",
+            f"{{{SMALL}, transformer: {{transform: affine, placement: classifier}}}}",
+            "placement `classifier`: must be given a feature map, the layer is given (125,)",
         ),
         (
             "{name: cnn, kernel_sizes: [31, 3]}",
