@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -54,9 +55,43 @@ def model(settings: Mapping[str, Any], data: Dataset, folder: Path) -> nn.Module
     """The model of a variant, its spatial transformers in place, drawn from torch's generator.
 
     It gives scores `(batch, classes)`, or `(batch, labels, classes)` where an image has several.
+    Where the study says how many parameters it has, transformers included, its `width` is chosen
+    to come nearest.
     """
-    reference, spatial = settings["model"], settings["model"]["transformer"]
-    outputs = (data.labels, data.num_classes)
+    reference = settings["model"]
+    if reference["parameters"] is not None:
+        reference = {**reference, "width": fitting_width(reference, data, folder)}
+    return _model(reference, data, folder)
+
+
+def fitting_width(reference: Mapping[str, Any], data: Dataset, folder: Path) -> float:
+    """The `width` at which a model comes nearest to the number of parameters asked for.
+
+    Raises:
+        BenchError: No width comes within a tenth of it.
+    """
+    wanted = reference["parameters"]
+
+    def count(width: float) -> int:
+        with torch.device("meta"):
+            net = _model({**reference, "width": width}, data, folder)
+        return sum(p.numel() for p in net.parameters())
+
+    low, high = 2.0**-6, 2.0**6
+    for _ in range(16):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if count(middle) < wanted else (low, middle)
+    found = min((low, high), key=lambda width: abs(count(width) - wanted))
+    if abs(count(found) - wanted) > wanted / 10:
+        raise BenchError(
+            f"model.parameters: must be met by some width, got {wanted:,}; "
+            f"`{reference['name']}` has {count(low):,} or {count(high):,}"
+        )
+    return round(found, 4)
+
+
+def _model(reference: Mapping[str, Any], data: Dataset, folder: Path) -> nn.Module:
+    spatial, outputs = reference["transformer"], (data.labels, data.num_classes)
 
     def net_of(in_shape: tuple[int, ...], scores: int) -> nn.Module:
         return build("model", reference, folder, in_shape=in_shape, num_classes=scores)

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 
 from stn_core import Projection
@@ -21,6 +21,7 @@ class CNN(nn.Module):
         filters: Filters of each convolution.
         kernel_sizes: Side of each convolution's kernel, one for each entry of `filters`.
         project: Whether a volume is projected to an image first.
+        width: Multiplies `filters`.
 
     Raises:
         ValueError: A kernel is larger than the feature map that it meets.
@@ -34,6 +35,7 @@ class CNN(nn.Module):
         filters: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (32, 64),
         kernel_sizes: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (9, 7),
         project: bool = False,
+        width: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
         super().__init__()
         if len(filters) != len(kernel_sizes):
@@ -47,6 +49,7 @@ class CNN(nn.Module):
         conv, pool = (nn.Conv2d, nn.MaxPool2d) if len(size) == 2 else (nn.Conv3d, nn.MaxPool3d)
         stages: list[tuple[str, nn.Module]] = [("project", Projection())] if project else []
         for i, (count, kernel) in enumerate(zip(filters, kernel_sizes, strict=True), start=1):
+            count = max(1, round(width * count))
             if min(size) < kernel + 1:
                 raise ValueError(
                     f"`kernel_sizes[{i - 1}]` must be at most {min(size) - 1} "

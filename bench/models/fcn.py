@@ -3,7 +3,7 @@
 import math
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 
@@ -14,6 +14,7 @@ class FCN(nn.Module):
         in_shape: Shape of an image, or of a volume.
         num_classes: Number of classes; 0 for the features of the last hidden layer.
         units: Units of each hidden layer.
+        width: Multiplies `units`.
     """
 
     def __init__(
@@ -22,10 +23,12 @@ class FCN(nn.Module):
         num_classes: int,
         *,
         units: tuple[Annotated[int, Ge(1)], ...] = (256, 200),
+        width: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
         super().__init__()
         features = math.prod(in_shape)
         for i, count in enumerate(units, start=1):
+            count = max(1, round(width * count))
             self.add_module(f"fc{i}", nn.Linear(features, count))
             features = count
         last = nn.Linear(features, num_classes) if num_classes else nn.Identity()

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 
@@ -14,7 +14,8 @@ class RNN(nn.Module):
     Args:
         in_shape: `(channels, height, width)` of an image.
         num_classes: Number of classes; 0 for the last state itself.
-        units: Width of the GRU.
+        units: Units of the GRU.
+        width: Multiplies `units`.
     """
 
     def __init__(
@@ -23,10 +24,12 @@ class RNN(nn.Module):
         num_classes: int,
         *,
         units: Annotated[int, Ge(1)] = 128,
+        width: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
         super().__init__()
         if len(in_shape) != 3:
             raise ValueError(f"an image must be (channels, height, width), got {tuple(in_shape)}.")
+        units = max(1, round(width * units))
         self.gru = nn.GRU(in_shape[0] * in_shape[2], units, batch_first=True)
         self.classifier = nn.Linear(units, num_classes) if num_classes else nn.Identity()
 

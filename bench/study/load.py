@@ -261,7 +261,15 @@ def _laid(settings: Any, where: dict[str, Any], folder: Path) -> tuple[Any, list
     laid = apply(settings, tuple((k, v, ()) for k, v in where.items()))
     if isinstance(laid["dataset"], dict):
         laid["dataset"].pop("version", None)
-    return resolve(laid, folder)
+    again, wrong = resolve(laid, folder)
+    # Where another component is named, parameters of the old one, which stay, are no mistake.
+    said = {tuple(key.split(".")[:2]) for key in where}
+    others = [role for role in ("dataset", "model") if _name(laid[role]) != _name(settings[role])]
+    return again, [p for p in wrong if p[0][0] not in others or p[0][:2] in said]
+
+
+def _name(reference: Any) -> Any:
+    return reference.get("name") if isinstance(reference, dict) else reference
 
 
 def _only(study: Study, names: tuple[str, ...]) -> Study:

@@ -63,8 +63,12 @@ def _train_problems(train: Train) -> list[Problem]:
 def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
     """A model and the spatial transformer that it bears, or none."""
     value = dict(value) if isinstance(value, dict) else {"name": value}
-    spatial = value.pop("transformer", None)
-    result, problems = component("model", value, path, folder, also=("transformer",))
+    spatial, parameters = value.pop("transformer", None), value.pop("parameters", None)
+    also = ("transformer", "parameters")
+    result, problems = component("model", value, path, folder, also=also)
+    result["parameters"] = parameters
+    if parameters is not None:
+        problems += [((*path, "parameters"), text) for text in _fitting(parameters, result)]
     if spatial is None:
         return {**result, "transformer": None}, problems
     path = (*path, "transformer")
@@ -87,6 +91,15 @@ def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
         transformer[role], found = component(role, given, (*path, role), folder)
         problems += found
     return {**result, "transformer": transformer}, problems
+
+
+def _fitting(parameters: Any, model: dict[str, Any]) -> list[str]:
+    """What is wrong with a number of parameters that a model is to have."""
+    if not isinstance(parameters, int) or isinstance(parameters, bool) or parameters < 1:
+        return [f"must be a whole number of at least 1 or null, got {show(parameters)}"]
+    if "name" in model and "width" not in model:
+        return [f"`{model['name']}` has no `width` that could be chosen to meet it"]
+    return []
 
 
 def component(
