@@ -53,7 +53,8 @@ def test_null_and_lists_replace(tmp_path):
     design = "variants: [{name: A, set: {model: {transformer: null, filters: [7, 7, 7]}}}]\n"
     (variant,) = load(tmp_path, design, base).variants
     assert variant.model == {
-        "name": "cnn", "filters": [7, 7, 7], "kernel_sizes": [3, 3, 3], "transformer": None,
+        "name": "cnn", "filters": [7, 7, 7], "kernel_sizes": [3, 3, 3], "project": False,
+        "width": 1.0, "parameters": None, "transformer": None,
     }  # fmt: skip
 
 
