@@ -20,6 +20,7 @@ from .errors import BenchError
 ROLES: dict[str, dict[str, str]] = {
     "task": {"classify": "bench.tasks.classify:Classify"},
     "dataset": {
+        "cub": "bench.datasets.cub:CUB",
         "digits": "bench.datasets.digits:Digits",
         "extruded_mnist": "bench.datasets.extruded:ExtrudedMNIST",
         "mnist": "bench.datasets.mnist:MNIST",
