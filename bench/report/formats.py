@@ -17,8 +17,9 @@ LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-    "\N{MINUS SIGN}": "$-$", NONE: "--",
+    "`": r"\textasciigrave{}", "'": r"\textquotesingle{}", "\N{MINUS SIGN}": "$-$",
 }  # fmt: skip
+NONE_TEX = "--"
 
 
 def markdown(findings: Findings, charts: Mapping[str, str]) -> str:
@@ -138,7 +139,9 @@ def _inert(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(LATEX.get(character, character) for character in visible(text))
+    escaped = "".join(LATEX.get(character, character) for character in visible(text))
+    # Two hyphens in a row would be printed as a dash.
+    return NONE_TEX if text == NONE else re.sub("-(?=-)", "-{}", escaped)
 
 
 def _tex_row(cells: Iterable[str]) -> str:

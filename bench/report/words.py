@@ -98,7 +98,8 @@ def _told(findings: Findings) -> list[str]:
         return ["No trial of this study has a result yet, so there is no answer."]
     compared = _compared(findings)
     if not compared:
-        return [*_alone(findings), "The study names no baseline, so nothing is compared."]
+        why = "names no baseline" if len(findings.rows) > 1 else "has one variant"
+        return [*_alone(findings), f"The study {why}, so nothing is compared."]
     if len(compared) <= FEW:
         return [_comparison(findings, row) for row in compared]
     arms: dict[tuple[str, str], list[VariantRow]] = {}

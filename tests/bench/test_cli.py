@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from command import QUICKSTART, ROOT, stn_bench
+from large_store import make
 
 from bench.results import ResultStore
 
@@ -41,6 +42,11 @@ def test_reading_verbs_import_neither_torch_nor_ray(words, tmp_path):
     if words[0] in ("status", "report"):
         words = [*words, "--results", tmp_path]
     assert imported(words, HEAVY) == []
+
+
+def test_the_report_of_a_compacted_store_imports_no_pandas(tmp_path):
+    make(tmp_path, points=4, rates=1, arms=1, seeds=2)
+    assert imported(["report", "large", "--results", tmp_path], ["pandas", "pyarrow.dataset"]) == []
 
 
 def test_help_imports_nothing_that_takes_time():
