@@ -9,9 +9,9 @@ from ..ledger import asked_for, study_account
 from ..results import ResultStore
 from ..study import Study
 from .answer import findings
-from .charts import charts
+from .charts import charts, svg
 from .formats import csv_text, latex, markdown, text_table
-from .render import CAPTIONS, html
+from .page import html, report_page
 from .tables import variants_table
 from .words import answer
 
@@ -54,12 +54,14 @@ def write_report(
     there = store.read()
     state = study_account(study, there.table, store.marks(), device)
     command = shlex.join(["stn-bench", "report", study.name, "--results", str(results)])
-    found = findings(study, state, asked_for(study, there.table), command)
+    rows = asked_for(study, there.table)
+    found = findings(study, state, rows, command)
     drawn, table = charts(found), variants_table(found)
+    pictured = {f"{c.name}.svg": c for c in drawn.values() if c.in_markdown}
     files = {
-        **drawn,
-        "report.md": markdown(found, {name: CAPTIONS[name] for name in drawn}),
-        "report.html": html(found, drawn),
+        **{name: svg(chart) for name, chart in pictured.items()},
+        "report.md": markdown(found, {name: chart.title for name, chart in pictured.items()}),
+        "report.html": html(report_page(found, drawn, rows)),
         "variants.csv": csv_text(table),
         "variants.tex": latex(table, study.question),
     }

@@ -1,0 +1,71 @@
+"""What the transformers of each variant see, out of a store's rows, as data for the page."""
+
+import base64
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from ...study import Study
+
+# What pictures may add to a page, in bytes of text: a page is at most 15 MB in all.
+BUDGET = 6_000_000
+
+
+def pictures(study: Study, device: str, table: pa.Table) -> list[dict[str, Any]]:
+    """Pictures of the first seed that has some, a variant each, in the study's order.
+
+    Where they would make the page too heavy, later variants are left out.
+    """
+    column, names = table["pictures"], table["trial_id"].to_pylist()
+    rows_of = {names[i]: i for i, each in enumerate(column) if each.is_valid and len(each)}
+    ids: dict[str, int] = {}
+    for trial in study.trials(device):
+        if trial.trial_id in rows_of:
+            ids.setdefault(trial.variant, rows_of[trial.trial_id])
+    made, room = [], BUDGET
+    for variant in study.variants:
+        if variant.name not in ids:
+            continue
+        taken = column[ids[variant.name]].as_py()
+        room -= sum(len(each["png"]) * 4 // 3 + 8 * len(each["outline"]) for each in taken)
+        if room < 0:
+            break
+        made.append(_variant(variant.name, taken))
+    return made
+
+
+def _variant(name: str, taken: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    outputs = [p for p in taken if p["kind"] == "output"]
+    examples = {}
+    for each in taken:
+        if each["kind"] == "input":
+            examples[each["example"]] = {
+                "example": each["example"], "label": each["label"], "looks": {},
+                "png": _text(each["png"]), "size": _size(each["png"]),
+            }  # fmt: skip
+    for each in outputs:
+        looks = examples[each["example"]]["looks"].setdefault(each["step"], {})
+        outline = [round(value, 1) for value in each["outline"]]
+        looks[each["transformer"]] = {"png": _text(each["png"]), "outline": outline}
+    return {
+        "name": name,
+        "transformers": list(dict.fromkeys(p["transformer"] for p in outputs)),
+        "steps": sorted({p["step"] for p in taken if p["kind"] == "output"}) or [0],
+        "examples": [examples[key] for key in sorted(examples)],
+        "errors": [
+            {"png": _text(p["png"]), "label": p["label"], "predicted": p["predicted"]}
+            for p in taken
+            if p["kind"] == "error"
+        ],
+    }
+
+
+def _text(png: bytes) -> str:
+    return base64.b64encode(png).decode("ascii")
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    """Width and height, from the header of a PNG file."""
+    return struct.unpack(">II", png[16:24])

@@ -1,0 +1,130 @@
+"""What a study found, as a page."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from ..charts import Chart
+from ..findings import Findings, VariantRow
+from ..tables import (
+    Cell,
+    Column,
+    Table,
+    effects_table,
+    failures_table,
+    flags_table,
+    interval,
+    variants_table,
+)
+from ..words import answer, details, notes, settings_line
+from .document import Grid, Page, Section
+from .pictures import pictures
+from .trials import trials
+
+# Charts of each section by the beginning of their names; what is left stands with the course.
+ACCURACY = ("differences", "accuracy_speed", "scores", "time_ratios")
+EFFECTS = ("main_effects", "interactions")
+
+DIAGNOSTICS = {
+    "outside_share": "read outside the image, share",
+    "determinant": "determinant of the Jacobian",
+    "folding_share": "folded, share",
+    "collapsed_share": "collapsed, share",
+}
+
+
+def report_page(findings: Findings, drawn: dict[str, Chart], table: pa.Table) -> Page:
+    """The page of a study; `table` are the store's rows of it."""
+    study, place = findings.study, {row.variant: i for i, row in enumerate(findings.rows)}
+    seen = pictures(study, findings.device, table)
+
+    def grid(found: Table, label: str) -> list[Grid]:
+        groups = [place.get(row[0].text, 0) for row in found.rows] if found.rows else []
+        return [Grid(found, label, groups)] if found.rows else []
+
+    def some(names: Sequence[str]) -> list[Chart]:
+        return [drawn[name] for name in names if name in drawn]
+
+    effects = [
+        Grid(found, label)
+        for found, label in (
+            (effects_table(findings, interactions=False), "main effects"),
+            (effects_table(findings, interactions=True), "interactions"),
+        )
+        if found.rows
+    ]
+    rest = [name for name in drawn if name not in (*ACCURACY, *EFFECTS)]
+    sections = [
+        Section(
+            "variants",
+            "Variants",
+            tables=grid(variants_table(findings), "variants"),
+            reading=notes(findings),
+            folded=details(findings),
+        ),
+        Section("comparison", "Accuracy and speed", charts=some(ACCURACY)),
+        Section("effects", "What each factor does", tables=effects, charts=some(EFFECTS)),
+        Section("pictures", "What the transformers see", PICTURES, pictures=bool(seen)),
+        Section("course", "How it went", charts=some(rest)),
+        Section(
+            "diagnostics",
+            "Diagnostics",
+            DIAGNOSED,
+            [
+                *grid(diagnostics_table(findings), "diagnostics of the transformers"),
+                *grid(flags_table(findings), "flags of timed blocks"),
+            ],
+        ),
+        Section("failures", "Failures", tables=grid(failures_table(findings), "failures")),
+        Section("trials", "Trials", TRIALS, trials=trials(findings, table)),
+        Section(
+            "environment",
+            "Environment",
+            lines=findings.environments,
+            command=findings.command,
+        ),
+    ]
+    counts = findings.counts
+    return Page(
+        kind="Study",
+        title=study.name,
+        question=study.question,
+        answer=answer(findings),
+        counts=[
+            (len(findings.rows), "variants"),
+            (counts["trials"], "trials"),
+            *((counts[state], state) for state in STATES if counts[state]),
+        ],
+        sections=[section for section in sections if section.shows],
+        settings=settings_line(findings),
+        pictures=seen,
+    )
+
+
+STATES = ("done", "failed", "missing", "running", "stale")
+PICTURES = (
+    "The same test images for every variant, of its first seed. An outline is where a transformer "
+    "reads the image; in its colour, below, what comes out."
+)
+DIAGNOSED = (
+    "Of the transformers on the test set, over seeds. Flags of timed blocks are kept with them; no "
+    "block was dropped."
+)
+TRIALS = "Every number above comes from these; a click on one shows its trials alone."
+
+
+def diagnostics_table(findings: Findings) -> Table:
+    """What the transformers of each variant did to the test set, at the end of training."""
+    names = [n for n in DIAGNOSTICS if any(n in row.metrics for row in findings.rows)]
+    columns = [Column("variant", ("variant",), number=False)]
+    columns += [Column(f"{DIAGNOSTICS[name]} [95 %]", (name,)) for name in names]
+    rows = [row for row in findings.rows if any(name in row.metrics for name in names)]
+    return Table("diagnostics", tuple(columns), tuple(_diagnosed(row, names) for row in rows))
+
+
+def _diagnosed(row: VariantRow, names: Sequence[str]) -> tuple[Cell, ...]:
+    cells = [Cell(row.variant, (row.variant,))]
+    for name in names:
+        found = row.metrics.get(name)
+        cells.append(Cell(interval(found, 3), (f"{found.mean:.3f}" if found else "",)))
+    return tuple(cells)
