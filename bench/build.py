@@ -25,7 +25,8 @@ from .transformers import with_transformers
 def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any) -> Any:
     """Make the component that `{name: …, parameters}` stands for, with what the harness supplies.
 
-    A transform is told `dims` where it takes them, and so are those that it is made of.
+    A transform is told `dims` where it takes them, and so are those that it is made of; a data set
+    is told `data_dir`, the folder of the data sets, and `study_dir`, the study's, likewise.
 
     Raises:
         BenchError: The component refuses its parameters, with its own sentence.
@@ -38,8 +39,9 @@ def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any
             nested = supplied if parameter.role == role == "transform" else {}
             values[key] = build(parameter.role, values[key], folder, **nested)
     made = _load(component.target, folder)
-    if role == "transform" and "dims" not in inspect.signature(made).parameters:
-        supplied = {}
+    if role in ("transform", "dataset"):
+        takes = inspect.signature(made).parameters
+        supplied = {key: value for key, value in supplied.items() if key in takes}
     try:
         return made(**supplied, **values)
     except (ValueError, TypeError) as error:
@@ -48,7 +50,7 @@ def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any
 
 def dataset(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) -> Any:
     """The data set of a variant; nothing is read yet."""
-    return build("dataset", settings["dataset"], folder, data_dir=data_dir)
+    return build("dataset", settings["dataset"], folder, data_dir=data_dir, study_dir=folder)
 
 
 def model(settings: Mapping[str, Any], data: Dataset, folder: Path) -> nn.Module:

@@ -23,10 +23,13 @@ ROLES: dict[str, dict[str, str]] = {
         "cub": "bench.datasets.cub:CUB",
         "digits": "bench.datasets.digits:Digits",
         "extruded_mnist": "bench.datasets.extruded:ExtrudedMNIST",
+        "image_folder": "bench.datasets.files:ImageFolder",
         "mnist": "bench.datasets.mnist:MNIST",
         "mnist_addition": "bench.datasets.several_digits:MNISTAddition",
         "mnist_colocalisation": "bench.datasets.colocalisation:MNISTColocalisation",
         "mnist_sequence": "bench.datasets.several_digits:MNISTSequence",
+        "npz": "bench.datasets.npz:Npz",
+        "parquet": "bench.datasets.files:Parquet",
         "svhn": "bench.datasets.svhn:SVHN",
         "svhn_layout": "bench.datasets.svhn_layout:SVHNLayout",
     },
@@ -82,7 +85,7 @@ ROLES: dict[str, dict[str, str]] = {
 # What the harness hands to a component of a role; the rest of its parameters are the study's.
 SUPPLIED: dict[str, frozenset[str]] = {
     "task": frozenset(),
-    "dataset": frozenset({"data_dir"}),
+    "dataset": frozenset({"data_dir", "study_dir"}),
     "distortion": frozenset(),
     "model": frozenset({"in_shape", "num_classes"}),
     "localisation": frozenset({"in_shape"}),
@@ -90,7 +93,10 @@ SUPPLIED: dict[str, frozenset[str]] = {
     "sampler": frozenset(),
 }
 
+# An annotation that makes what a path holds a part of a trial's identity.
+DATA_FILE = "DataFile"
 PLAIN_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": None, "Any": Any}
+PLAIN_TYPES |= {DATA_FILE: str}
 CONTAINERS = {"tuple": tuple, "list": list, "Literal": Literal, "Annotated": Annotated}
 BOUNDS = {name: getattr(annotated_types, name) for name in ("Ge", "Gt", "Le", "Lt", "MinLen")}
 

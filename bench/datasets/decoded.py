@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ def decoded(
     key: Mapping[str, Any],
     size: int,
     read: Callable[[], Pictures],
-    channels: Literal[1, 3] = 3,
+    channels: int = 3,
 ) -> Splits:
     """Training, validation and test pictures as uint8 `(count, channels, size, size)`.
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..errors import BenchError
 from .dataset import Split, Splits
-from .distortion import Distortion
+from .distortion import Distortion, distorted
 
 TEST_COUNT = 500
 VALIDATION_COUNT = 200
@@ -48,10 +48,7 @@ class Digits:
     def examples(
         self, split: Split, index: Tensor, train: Split, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        images, targets = split.images[index], split.targets[index]
-        if self.distortion:
-            images = self.distortion(images, train.images, generator)
-        return images, targets
+        return distorted(self.distortion, split, index, train, generator)
 
 
 def _file() -> Path:

@@ -8,6 +8,8 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn import functional as F
 
+from .dataset import Split, as_float
+
 
 class Distortion(Protocol):
     """What a distortion is: images and a random generator give distorted images."""
@@ -25,6 +27,20 @@ class Distortion(Protocol):
             generator: All chance comes from it; it is on the device of `images`.
         """
         ...
+
+
+def distorted(
+    distortion: Distortion | None,
+    split: Split,
+    index: Tensor,
+    train: Split,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Examples that are one image each, distorted or not; see `Dataset.examples`."""
+    images = as_float(split.images[index])
+    if distortion is not None:
+        images = distortion(images, train.images, generator)
+    return images, split.targets[index]
 
 
 class Affine:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import BenchError
-from .dataset import Split, Splits, as_float
-from .distortion import Distortion
+from .dataset import Split, Splits
+from .distortion import Distortion, distorted
 from .download import Remote, data_folder, decompress, fetch
 
 SIDE = 28
@@ -44,10 +44,7 @@ class MNIST:
     def examples(
         self, split: Split, index: Tensor, train: Split, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        images = as_float(split.images[index])
-        if self.distortion:
-            images = self.distortion(images, train.images, generator)
-        return images, split.targets[index]
+        return distorted(self.distortion, split, index, train, generator)
 
 
 def read_mnist(data_dir: Path | None) -> Splits:

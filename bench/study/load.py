@@ -8,6 +8,7 @@ from typing import Any
 
 from ..components import suggest
 from ..errors import BenchError, StudyError
+from .content import digest
 from .design import Cell, apply, arm, baseline_changes, cells, levels, name
 from .document import Document, KeyPath, parse_document, read_document
 from .schema import MISSING, StudyFile, check
@@ -39,6 +40,7 @@ def load_study(
     """
     file = Path(file)
     overrides = tuple(overrides)
+    digest.cache_clear()
     document = read_document(file)
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -260,7 +262,8 @@ def _matches(settings: Any, where: dict[str, Any], folder: Path) -> bool:
 def _laid(settings: Any, where: dict[str, Any], folder: Path) -> tuple[Any, list[Problem]]:
     laid = apply(settings, tuple((k, v, ()) for k, v in where.items()))
     if isinstance(laid["dataset"], dict):
-        laid["dataset"].pop("version", None)
+        for key in ("version", "content"):
+            laid["dataset"].pop(key, None)
     again, wrong = resolve(laid, folder)
     # Where another component is named, parameters of the old one, which stay, are no mistake.
     said = {tuple(key.split(".")[:2]) for key in where}

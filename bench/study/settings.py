@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..components import Component, Parameter, describe, suggest
+from ..components import DATA_FILE, Component, Parameter, describe, suggest
 from ..errors import BenchError
 from .arrangement import arrangement_problems
+from .content import digest, located
 from .document import KeyPath
 from .schema import MISSING, Train, Transformer, check, show
 
@@ -142,6 +143,12 @@ def component(
         values = checked.model_dump(mode="json", by_alias=True, warnings=False)
         unknown = {k for k, p in plain.items() if p.computed and k not in given}
         result |= {k: v for k, v in values.items() if k not in unknown}
+        for key in (k for k, p in plain.items() if p.text == DATA_FILE):
+            try:
+                content = result.setdefault("content", {})
+                content[key] = digest(located(folder, values[key]))
+            except BenchError as error:
+                problems.append(((*path, key), str(error)))
     return result, problems
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from .. import build
 from ..datasets.dataset import Dataset, Resident, Splits
+from ..errors import BenchError
+from ..study.content import digest, located
 from ..study.study import canonical_json
 from .task import Place
 
@@ -25,5 +27,10 @@ def splits(settings: Mapping[str, Any], place: Place) -> Splits:
 
 @lru_cache(maxsize=1)
 def _splits(dataset: str, place: Place) -> Splits:
-    found: Dataset = build.dataset({"dataset": json.loads(dataset)}, place.data_dir, place.folder)
+    reference = json.loads(dataset)
+    for key, content in reference.get("content", {}).items():
+        path = located(place.folder, reference[key])
+        if digest(path) != content:
+            raise BenchError(f"{path} is not what it was when the study was read; run it again")
+    found: Dataset = build.dataset({"dataset": reference}, place.data_dir, place.folder)
     return found.load().to(place.device)
