@@ -1,6 +1,7 @@
 """Findings of studies whose every number a test chooses."""
 
 import datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -71,7 +72,7 @@ def timing(trial, round_: int, *, flags=(), **ms: float) -> Attempt:
     return row(trial, "timing", round=round_, attempt=round_ + 1, timings=tuple(samples))
 
 
-def find(study, attempts):
+def find(study, attempts) -> Any:
     """The findings of a study from rows that no store has held."""
     tables = [
         to_table(one).append_column("file", [[f"{i}.parquet"]]).select(READ_SCHEMA.names)
