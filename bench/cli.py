@@ -2,12 +2,16 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
 from .errors import BenchError
+
+if TYPE_CHECKING:
+    from .study import Study
 
 app = typer.Typer(
     name="stn-bench",
@@ -19,6 +23,9 @@ app = typer.Typer(
 )
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study, a YAML file.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A YAML file, or the name of a study in the store.")
+]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045  (typer reads this form only)
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides: train.steps=500 seeds=3"),
@@ -167,36 +174,40 @@ def status(
 
 @app.command()
 def report(
-    study: Annotated[
-        str,
-        typer.Argument(metavar="STUDY", help="A YAML file, or the name of a study in the store."),
-    ],
+    study: StudyName,
     overrides: Overrides = None,
     results: Results = "results",
     profile: Profile = None,
     only: Only = None,
     device: Device = "auto",
     output: Annotated[Optional[Path], typer.Option(help="Folder of the report.")] = None,  # noqa: UP045
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Make the report again from the store alone."""
-    from .ledger import stored_study
+    """Make the report again from the store alone: HTML, Markdown, CSV and LaTeX."""
     from .report import write_report
-    from .results import ResultStore
-    from .study import load_study
 
-    store = ResultStore(results)
-    if study.endswith((".yaml", ".yml")) or "/" in study:
-        loaded = load_study(study, overrides or (), profile=profile, only=only or ())
-    else:
-        if overrides or profile or only:
-            raise BenchError(
-                f"overrides, --profile and --only need the study's file, not its name `{study}`"
-            )
-        loaded = stored_study(store, study)
+    loaded = _study_of(study, results, overrides, profile, only)
     made = write_report(loaded, results, device, output)
     _name_corrupt(made.corrupt)
     typer.echo(made.summary)
     typer.echo(f"report: {made.html}")
+    if show:
+        typer.launch(str(made.html))
+
+
+@app.command()
+def export(
+    study: StudyName,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write.")],
+    to: Annotated[Literal["tensorboard", "mlflow"], typer.Option(help="For which tracker.")],
+    results: Results = "results",
+    device: Device = "auto",
+) -> None:
+    """Write the good trials of a study for TensorBoard or MLflow."""
+    from .export import export as write
+
+    count = write(_study_of(study, results), results, to, folder, device)
+    typer.echo(f"{count} {'trial' if count == 1 else 'trials'} for {to}: {folder}")
 
 
 @app.command("list")
@@ -224,6 +235,27 @@ def schema() -> None:
     from .study.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=1))
+
+
+def _study_of(
+    study: str,
+    results: str,
+    overrides: Sequence[str] | None = None,
+    profile: str | None = None,
+    only: Sequence[str] | None = None,
+) -> "Study":
+    """A study by its file, or by its name in a store."""
+    from .ledger import stored_study
+    from .results import ResultStore
+    from .study import load_study
+
+    if study.endswith((".yaml", ".yml")) or "/" in study:
+        return load_study(study, overrides or (), profile=profile, only=only or ())
+    if overrides or profile or only:
+        raise BenchError(
+            f"overrides, --profile and --only need the study's file, not its name `{study}`"
+        )
+    return stored_study(ResultStore(results), study)
 
 
 def _name_corrupt(files: tuple[str, ...]) -> None:
