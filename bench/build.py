@@ -38,6 +38,8 @@ def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any
         if parameter.role and values.get(key) is not None:
             nested = supplied if parameter.role == role == "transform" else {}
             values[key] = build(parameter.role, values[key], folder, **nested)
+        elif key in values and "list[" not in parameter.text:
+            values[key] = _tuples(values[key])
     made = _load(component.target, folder)
     if role in ("transform", "dataset"):
         takes = inspect.signature(made).parameters
@@ -46,6 +48,11 @@ def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any
         return made(**supplied, **values)
     except (ValueError, TypeError) as error:
         raise BenchError(f"{role} `{name}`: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists alone; a component's parameters are tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def dataset(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) -> Any:

@@ -18,7 +18,10 @@ import annotated_types
 from .errors import BenchError
 
 ROLES: dict[str, dict[str, str]] = {
-    "task": {"classify": "bench.tasks.classify:Classify"},
+    "task": {
+        "classify": "bench.tasks.classify:Classify",
+        "latency": "bench.tasks.latency:Latency",
+    },
     "dataset": {
         "cub": "bench.datasets.cub:CUB",
         "digits": "bench.datasets.digits:Digits",
@@ -72,6 +75,12 @@ ROLES: dict[str, dict[str, str]] = {
         "thin_plate_spline": "stn_core.transforms.thin_plate_spline:ThinPlateSpline",
         "translation": "stn_core.transforms.linear:Translation",
     },
+    "workload": {
+        "batches": "bench.tasks.workloads.batches:Batches",
+        "training_step": "bench.tasks.workloads.learning:TrainingStep",
+        "trial": "bench.tasks.workloads.learning:Trial",
+        "warp": "bench.tasks.workloads.warp:Warp",
+    },
     "sampler": {
         "antialiased": "stn_core.samplers.antialiased:Antialiased",
         "bicubic": "stn_core.samplers.interpolation:Bicubic",
@@ -89,12 +98,19 @@ SUPPLIED: dict[str, frozenset[str]] = {
     "distortion": frozenset(),
     "model": frozenset({"in_shape", "num_classes"}),
     "localisation": frozenset({"in_shape"}),
+    "workload": frozenset(),
     "transform": frozenset({"dims"}),
     "sampler": frozenset(),
 }
 
 # An annotation that makes what a path holds a part of a trial's identity.
 DATA_FILE = "DataFile"
+
+# Literal attributes of a component's class that are read too, and what they are where it has none.
+# `needs` are the keys of a study's `base` that a task or a workload computes from.
+FACTS: dict[str, Any] = {"version": 1, "needs": None, "phases": ("accuracy", "timing")}
+NEEDS = {"task": ("dataset", "model", "train")}
+
 PLAIN_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": None, "Any": Any}
 PLAIN_TYPES |= {DATA_FILE: str}
 CONTAINERS = {"tuple": tuple, "list": list, "Literal": Literal, "Annotated": Annotated}
@@ -123,6 +139,8 @@ class Component:
     target: str
     summary: str
     version: int
+    needs: tuple[str, ...]
+    phases: tuple[str, ...]
     parameters: Mapping[str, Parameter]
 
 
@@ -202,20 +220,21 @@ def _read(role: str, target: str, file: Path, changed_ns: int) -> Component:
             f"`{target}`: {file} has no class `{attribute}`{suggest(attribute, classes)}"
         )
     node = classes[attribute]
-    version = 1
+    facts = {**FACTS, "needs": NEEDS.get(role, ())}
     parameters: dict[str, Parameter] = {}
     for item in node.body:
         if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
             names = item.targets if isinstance(item, ast.Assign) else [item.target]
-            if any(isinstance(n, ast.Name) and n.id == "version" for n in names):
-                version = _literal(item.value)
-                if not isinstance(version, int):
+            for fact in (n.id for n in names if isinstance(n, ast.Name) and n.id in FACTS):
+                facts[fact] = value = _literal(item.value)
+                kind = "whole number" if fact == "version" else "tuple"
+                if not isinstance(value, int if fact == "version" else tuple):
                     where = f"{file}:{item.lineno}"
-                    raise BenchError(f"`{target}`: {where}: `version` must be a plain whole number")
+                    raise BenchError(f"`{target}`: {where}: `{fact}` must be a plain {kind}")
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             parameters = _parameters(item.args, SUPPLIED[role])
     summary = (ast.get_docstring(node) or "").partition("\n")[0]
-    return Component(target, summary, version, parameters)
+    return Component(target, summary, parameters=parameters, **facts)
 
 
 def _parameters(args: ast.arguments, supplied: frozenset[str]) -> dict[str, Parameter]:

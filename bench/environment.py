@@ -14,6 +14,7 @@ PACKAGES = ("stn-bench", "torch", "torchvision", "numpy", "ray", "pyarrow", "tri
 # What decides a trial's numbers: the library and the making wing, but not how they are shown.
 CODE = (
     "stn_core",
+    "bench/conditions.py",
     "bench/build.py",
     "bench/datasets",
     "bench/execution.py",

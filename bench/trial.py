@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load, save
 
 from .build import build, dataset, model
+from .conditions import pin
 from .environment import cpu_name
 from .errors import BenchError
 from .jobs import Job, Launch, Outcome, one_line
@@ -118,7 +119,8 @@ def _run_phase(job: Job, launch: Launch, store: ResultStore) -> Measured:
         maker = f"{launch.code_hash} {device_name(trial.device)} {job.threads} {torch.__version__}"
         halfway = Halfway(store, trial.trial_id, maker, KEEP_SECONDS)
         return task.accuracy(trial.settings, trial.seed, replace(place, halfway=halfway))
-    weights = load(store.read_checkpoint(trial.trial_id))
+    trained = "accuracy" in trial.phases
+    weights = load(store.read_checkpoint(trial.trial_id)) if trained else {}
     return task.timing(trial.settings, trial.seed, place, weights)
 
 
@@ -147,6 +149,9 @@ def _reproducible(job: Job) -> Iterator[list[str]]:
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(job.threads)
+    cpus = os.sched_getaffinity(0)
+    if job.phase == "timing":
+        pin(job.threads)
     if job.trial.device == "cuda":
         # On a CPU with fixed threads torch is deterministic, and asking costs seconds of import.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -168,6 +173,7 @@ def _reproducible(job: Job) -> Iterator[list[str]]:
                 )
     finally:
         torch.set_num_threads(threads)
+        os.sched_setaffinity(0, cpus)
         if job.trial.device == "cuda":
             torch.use_deterministic_algorithms(deterministic)
 

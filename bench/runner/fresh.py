@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from ..jobs import Job, Launch, Outcome
 from .runner import lost
 
-PRELOAD = ["bench.trial", "bench.tasks.classify"]
+PRELOAD = ["bench.trial", "bench.tasks.classify", "torch.utils.flop_counter"]
 
 
 def warm_up() -> None:

@@ -19,7 +19,7 @@ def json_schema() -> dict[str, Any]:
         if "properties" in choice:
             choice["properties"]["transformer"] = {"anyOf": [transformer, {"type": "null"}]}
     base = result["$defs"]["Base"]["properties"]
-    base |= {"dataset": _ref("dataset"), "model": _ref("model")}
+    base |= {"dataset": _ref("dataset"), "model": _ref("model"), "workload": _ref("workload")}
     train = Train.model_json_schema()
     train.pop("required", None)
     base["train"] = train

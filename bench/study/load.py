@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..components import suggest
+from ..components import describe, suggest
 from ..errors import BenchError, StudyError
 from .content import digest
 from .design import Cell, apply, arm, baseline_changes, cells, levels, name
 from .document import Document, KeyPath, parse_document, read_document
-from .schema import MISSING, StudyFile, check
+from .schema import MISSING, Base, StudyFile, check
 from .settings import Problem, resolve, task
 from .study import Study, Variant, canonical_json
 
@@ -69,6 +69,7 @@ def load_study(
         variants=tuple(variants),
         seeds=parsed.seeds,
         rounds=parsed.rounds,
+        phases=describe("task", parsed.task, file.parent).phases,
         resources=parsed.resources,
         profile=profile,
         overrides=overrides,
@@ -153,8 +154,8 @@ def _check_file(study: StudyFile, file: Path) -> list[tuple[KeyPath, str]]:
     for start, keys in sets:
         for key in keys:
             first = key.partition(".")[0]
-            if first not in ("dataset", "model", "train"):
-                near = suggest(first, ["dataset", "model", "train"])
+            if first not in Base.model_fields:
+                near = suggest(first, Base.model_fields)
                 problems.append(((*start, key), f"must begin with a key of `base`{near}"))
     axis = [len(values) for values in study.vary.values()]
     size = math.prod(axis + [len(next(iter(group.values()))) for group in study.zip])
@@ -169,16 +170,16 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
     found: dict[str, tuple[Cell, dict[str, Any]]] = {}
     resolved: dict[str, str] = {}
     # `base` may lack what every variant sets, but what it has must be right, used or not.
-    alone = [p for p in resolve(base, folder)[1] if p[1] != MISSING]
+    alone = [p for p in resolve(base, study.task, folder)[1] if p[1] != MISSING]
     problems = [document.problem(("base", *path), message) for path, message in alone]
     excluded: list[Any] = []
     for cell in cells(study):
         config = apply(base, cell.all_changes)
-        settings, wrong = resolve(config, folder)
+        settings, wrong = resolve(config, study.task, folder)
         problems += [_problem(document, cell, path, message) for path, message in wrong]
         if wrong:
             continue
-        if any(_matches(settings, exclude, folder) for exclude in study.exclude):
+        if any(_matches(study, settings, exclude, folder) for exclude in study.exclude):
             excluded.append(settings)
             continue
         identity = canonical_json(settings)
@@ -205,7 +206,7 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
     if study.baseline is not None:
         for label, (cell, _) in found.items():
             config = apply(base, cell.point + baseline_changes(study))
-            settings, wrong = resolve(config, folder)
+            settings, wrong = resolve(config, study.task, folder)
             baselines[label] = None if wrong else names.get(canonical_json(settings))
         if not any(baselines.values()):
             text = json.dumps(study.baseline)
@@ -219,7 +220,9 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
             point=levels(cell),
             arm=arm(base, cell),
             baseline=baselines[label],
-            published=tuple(p for p in study.published if _matches(settings, p.where, folder)),
+            published=tuple(
+                p for p in study.published if _matches(study, settings, p.where, folder)
+            ),
         )
         for label, (cell, settings) in found.items()
     ]
@@ -235,7 +238,7 @@ def _idle_conditions(
     conditions += [(("published", i, "where"), p.where) for i, p in enumerate(study.published)]
     problems = []
     for start, where in conditions:
-        wrong = [_laid(settings, where, folder)[1] for settings in variants]
+        wrong = [_laid(study, settings, where, folder)[1] for settings in variants]
         if wrong and all(wrong):
             cell = Cell((), tuple((k, v, (*start, k)) for k, v in where.items()))
             problems += [_problem(document, cell, *first) for first in wrong[0][:1]]
@@ -253,21 +256,24 @@ def _problem(document: Document, cell: Cell, path: KeyPath, message: str) -> str
     return document.problem(("base", *path), message)
 
 
-def _matches(settings: Any, where: dict[str, Any], folder: Path) -> bool:
+def _matches(study: StudyFile, settings: Any, where: dict[str, Any], folder: Path) -> bool:
     """Whether settings have what `where` says: laying it on them changes nothing."""
-    again, wrong = _laid(settings, where, folder)
+    again, wrong = _laid(study, settings, where, folder)
     return not wrong and canonical_json(again) == canonical_json(settings)
 
 
-def _laid(settings: Any, where: dict[str, Any], folder: Path) -> tuple[Any, list[Problem]]:
+def _laid(
+    study: StudyFile, settings: Any, where: dict[str, Any], folder: Path
+) -> tuple[Any, list[Problem]]:
     laid = apply(settings, tuple((k, v, ()) for k, v in where.items()))
-    if isinstance(laid["dataset"], dict):
+    if isinstance(laid.get("dataset"), dict):
         for key in ("version", "content"):
             laid["dataset"].pop(key, None)
-    again, wrong = resolve(laid, folder)
+    again, wrong = resolve(laid, study.task, folder)
     # Where another component is named, parameters of the old one, which stay, are no mistake.
     said = {tuple(key.split(".")[:2]) for key in where}
-    others = [role for role in ("dataset", "model") if _name(laid[role]) != _name(settings[role])]
+    roles = [role for role in ("dataset", "model", "workload") if role in laid]
+    others = [role for role in roles if _name(laid[role]) != _name(settings.get(role))]
     return again, [p for p in wrong if p[0][0] not in others or p[0][:2] in said]
 
 

@@ -116,6 +116,7 @@ class Base(Strict):
     dataset: str | Assignments | None = None
     model: str | Assignments | None = None
     train: Assignments | None = None
+    workload: str | Assignments | None = None
 
 
 class StudyFile(Strict):

@@ -20,15 +20,28 @@ COMPONENT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 TRANSFORMER_ROLES = {"transform": None, "sampler": "bilinear", "localisation": "cnn"}
 
 
-def resolve(config: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:
+def resolve(
+    config: dict[str, Any], task: str, folder: Path
+) -> tuple[dict[str, Any], list[Problem]]:
     """The canonical settings of a variant, and what is wrong with them.
+
+    They hold what the task, or its workload, needs; what else `base` has is checked and left out.
 
     Canonical means: a component is always a mapping with its `name`, defaults are written out, and
     the data set bears its version, so that equal settings are equal whatever way they were written.
     """
     problems: list[Problem] = []
     settings: dict[str, Any] = {}
-    for key in ("dataset", "model", "train"):
+    needs = describe("task", task, folder).needs
+    if config.get("workload") is not None:
+        given = ("workload",)
+        if "workload" not in needs:
+            problems.append((given, f"is nothing that task `{task}` knows"))
+        settings["workload"], found = component("workload", config["workload"], given, folder)
+        problems += found
+        if settings["workload"]:
+            needs += describe("workload", settings["workload"]["name"], folder).needs
+    for key in needs:
         if config.get(key) is None:
             problems.append(((key,), MISSING))
     if config.get("dataset") is not None:
@@ -42,7 +55,7 @@ def resolve(config: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[
         settings["train"] = train.model_dump() if train else None
         problems += found
         problems += _train_problems(train) if train else []
-    return settings, problems
+    return {key: value for key, value in settings.items() if key in needs}, problems
 
 
 def _train_problems(train: Train) -> list[Problem]:

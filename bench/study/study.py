@@ -26,9 +26,10 @@ class Variant(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    dataset: dict[str, Any]
-    model: dict[str, Any]
-    train: dict[str, Any]
+    dataset: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
+    train: dict[str, Any] | None = None
+    workload: dict[str, Any] | None = None
     point: dict[str, str] = {}
     arm: str = ""
     baseline: str | None = None
@@ -36,12 +37,13 @@ class Variant(BaseModel):
 
     def settings(self, task: str) -> dict[str, Any]:
         """All that decides what a trial of this variant computes, but its seed and device."""
-        return {
-            "task": task,
+        found = {
             "dataset": self.dataset,
             "model": self.model,
             "train": self.train,
+            "workload": self.workload,
         }
+        return {"task": task, **{k: v for k, v in found.items() if v is not None}}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Study(BaseModel):
     variants: tuple[Variant, ...]
     seeds: int
     rounds: int = 4
+    phases: tuple[PhaseName, ...] = ("accuracy", "timing")
     resources: Resources
     profile: str | None = None
     overrides: tuple[str, ...] = ()
@@ -81,6 +84,7 @@ class Study(BaseModel):
 
         The timing phase belongs to the first seed of each variant.
         """
+        later = tuple(phase for phase in self.phases if phase != "timing")
         return [
             Trial(
                 trial_id=trial_id(variant.settings(self.task), seed, device),
@@ -89,9 +93,9 @@ class Study(BaseModel):
                 seed=seed,
                 device=device,
                 settings=variant.settings(self.task),
-                phases=("accuracy", "timing") if seed == 0 else ("accuracy",),
+                phases=later if seed else self.phases,
             )
-            for seed in range(self.seeds)
+            for seed in range(self.seeds if later else 1)
             for variant in self.variants
         ]
 

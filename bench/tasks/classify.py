@@ -10,8 +10,7 @@ from torch import nn
 from .. import build
 from ..datasets.dataset import Resident
 from ..execution import check_execution, forward_of
-from ..measurement import measure
-from ..results import TimingSample
+from ..measurement import flops, measure
 from ..training import metrics, train, training_step
 from .resident import resident, splits
 from .task import Measured, Place
@@ -46,17 +45,17 @@ class Classify:
         net.load_state_dict(weights)
         size = settings["train"]["batch_size"]
         batches = [data.batch(size) for _ in range(TIMING_BATCHES)]
-        samples: list[TimingSample] = []
+        pairs = itertools.cycle(batches)
+        forward, step = forward_of(net, settings["train"]), training_step(net, settings["train"])
         with torch.no_grad():
             net.eval()
-            images = itertools.cycle([images for images, _ in batches])
-            forward = forward_of(net, settings["train"])
-            samples += measure("forward", lambda: forward(next(images)), place.device)
+            once = measure("forward", lambda: forward(next(pairs)[0]), place.device)
+            counted = flops("forward", lambda: net(batches[0][0]))
         net.train()
-        step, pairs = training_step(net, settings["train"]), itertools.cycle(batches)
         # At learning rate 0 all of a step is done, and the model stays the trained one.
-        samples += measure("train_step", lambda: step(*next(pairs), 0.0), place.device)
-        return Measured(timings=tuple(samples))
+        learning = measure("train_step", lambda: step(*next(pairs), 0.0), place.device)
+        numbers = (*once.metrics, *counted, *learning.metrics)
+        return Measured(numbers, timings=(*once.samples, *learning.samples))
 
 
 def _prepare(settings: Mapping[str, Any], seed: int, place: Place) -> tuple[nn.Module, Resident]:

@@ -1,0 +1,1 @@
+"""Workloads: what the task `latency` times."""
