@@ -11,6 +11,7 @@ from .. import build
 from ..datasets.dataset import Resident
 from ..execution import check_execution, forward_of
 from ..measurement import flops, measure
+from ..pictures import Watch
 from ..training import metrics, train, training_step
 from .resident import resident, splits
 from .task import Measured, Place
@@ -30,8 +31,16 @@ class Classify:
     def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:
         """Train one model and count its errors on the test set."""
         net, data = _prepare(settings, seed, place)
-        curves = train(net, data, settings["train"], halfway=place.halfway)
-        return Measured(metrics(net, curves), tuple(curves), weights=net.state_dict())
+        # Pictures of one seed are enough to look at, and keep the rows of the others small.
+        watch = Watch(data, settings["train"]["steps"], draw=seed == 0)
+        watch(0, net.eval())
+        curves = train(net, data, settings["train"], watch, halfway=place.halfway)
+        return Measured(
+            (*metrics(net, curves), *watch.metrics),
+            (*curves, *watch.curves),
+            pictures=watch.pictures,
+            weights=net.state_dict(),
+        )
 
     def timing(
         self,
