@@ -35,7 +35,8 @@ def code_hash(own_files: tuple[Path, ...] = ()) -> str:
     files: list[Path] = []
     for name in CODE:
         place = root / name
-        files += sorted(place.rglob("*.py")) if place.is_dir() else [place]
+        inside = [f for f in place.rglob("*") if f.suffix in (".py", ".cpp", ".hpp")]
+        files += sorted(inside) if place.is_dir() else [place]
     digest = hashlib.sha256()
     for file in (*files, *own_files):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

@@ -8,6 +8,7 @@ from . import (
 )
 from ._parameter_groups import parameter_groups as parameter_groups
 from ._warp import warp as warp
+from .backends import explain as explain
 from .finnveden import place_as as place_as
 from .glimpses import Glimpses as Glimpses
 from .grid import canonical_grid as canonical_grid

@@ -1,18 +1,18 @@
-"""The functional form of a spatial transformer, and the one rule that picks a backend."""
+"""The functional form of a spatial transformer."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .backends import Backend, choose
+from .kernels.fused import fused_warp
 from .kernels.reference import Reference
-from .samplers.interpolation import Bilinear
+from .samplers.interpolation import Bilinear, Nearest
 from .samplers.padding import Padding
 from .samplers.sampler import Sampler
 from .transforms.transform import Transform
-
-Backend = Literal["auto", "torch", "reference"]
 
 
 def warp(
@@ -37,7 +37,9 @@ def warp(
         align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
         padding: What lies outside the image: "zeros", "border", "reflection", or a value to fill it
             with, one number or a tuple of one per channel.
-        backend: Who computes it. "reference" is the paper's sum over all pixels, for small images.
+        backend: Who computes it. "fused" is one C++ kernel without a grid in memory, "torch" a grid
+            and `grid_sample`, "reference" the paper's sum over all pixels, for small images. "auto"
+            is "fused" where there is one, else "torch"; `explain` says which, and why.
 
     Returns:
         The output, of the image's dtype.
@@ -62,8 +64,18 @@ def warp(
             f"`theta` must have {image.shape[0]} rows, one per image, got {theta.shape[0]}."
         )
     size = image.shape[2:] if output_size is None else output_size
+    chosen, _ = choose(image, theta, transform, sampler, padding, backend)
+    if chosen == "fused":
+        return fused_warp(
+            image,
+            _map_of(theta, transform, size, align_corners),
+            (size[0], size[1]),
+            nearest=isinstance(sampler, Nearest),
+            border=padding == "border",
+            align_corners=align_corners,
+        )
     grid = sampling_grid(theta, transform, size, align_corners=align_corners)
-    read = _dispatch(sampler, backend)
+    read = Reference(sampler) if chosen == "reference" else sampler
     return read(image, grid, padding=padding, align_corners=align_corners)
 
 
@@ -89,7 +101,15 @@ def check_output_size(size: Sequence[int], transform: Transform) -> None:
         )
 
 
-def _dispatch(sampler: Sampler, backend: str) -> Sampler:
-    if backend not in get_args(Backend):
-        raise ValueError(f'`backend` must be "auto", "torch" or "reference", got {backend!r}.')
-    return Reference(sampler) if backend == "reference" else sampler
+def _map_of(
+    theta: Tensor, transform: Transform, size: Sequence[int], align_corners: bool
+) -> Tensor:
+    """The matrices of a linear or projective family, else the grid."""
+    check_output_size(size, transform)
+    read = getattr(transform, "matrix", None) or getattr(transform, "homography", None)
+    if read is not None:
+        transform.check_theta(theta)
+        matrix = read(theta.to(torch.promote_types(theta.dtype, torch.float32)))
+        if matrix.shape[1:] in ((2, 3), (3, 3)):
+            return matrix
+    return transform.grid(theta, size, align_corners=align_corners)

@@ -66,12 +66,7 @@ def kept(build: Callable[..., Tensor], *key: Hashable) -> Tensor:
     is traced the constant is made in the graph, and under the transforms of torch.func it is made
     anew, since what they make cannot outlive them.
     """
-    if (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-        or peek_interpreter_stack() is not None
-        or is_in_torch_dispatch_mode()
-    ):
+    if is_traced():
         return build(*key)
     constant = _kept(build, *key)
     if constant._version:
@@ -79,6 +74,16 @@ def kept(build: Callable[..., Tensor], *key: Hashable) -> Tensor:
         _kept.cache_clear()
         constant = _kept(build, *key)
     return constant
+
+
+def is_traced() -> bool:
+    """Whether torch traces a graph, or runs under a transform of torch.func or a dispatch mode."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        or peek_interpreter_stack() is not None
+        or is_in_torch_dispatch_mode()
+    )
 
 
 def to_pixels(

@@ -6,7 +6,8 @@ from typing import NamedTuple, final, get_args
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ._warp import Backend, check_output_size, sampling_grid, warp
+from ._warp import check_output_size, sampling_grid, warp
+from .backends import Backend
 from .samplers.interpolation import Bilinear
 from .samplers.padding import Padding, check_padding
 from .samplers.sampler import Sampler

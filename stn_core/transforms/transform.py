@@ -17,6 +17,8 @@ class Transform(nn.Module, ABC):
     A family is one final subclass: it sets `dims` and `num_params`, says its `identity`, and writes
     `map_points`. One that is closed under inversion also has `inverse(theta)`, the `theta` of the
     inverse map; the `Inverse` of any other is numeric.
+    One whose maps are all linear has `matrix(theta)`, of shape (batch, dims, dims + 1), or where
+    they are projective `homography(theta)`, and is then warped without a grid.
 
     Attributes:
         dims: How many coordinates a point has, 2 or 3.
@@ -65,7 +67,7 @@ class Transform(nn.Module, ABC):
         Raises:
             ValueError: If `theta` or `size` has not the shape that the family needs.
         """
-        self._check_theta(theta)
+        self.check_theta(theta)
         if len(size) != self.dims:
             raise ValueError(
                 f"`size` must be {self.dims} lengths for {type(self).__name__}, got {tuple(size)}."
@@ -86,7 +88,7 @@ class Transform(nn.Module, ABC):
         Raises:
             ValueError: If `theta` or `points` has not the shape that the family needs.
         """
-        self._check_theta(theta)
+        self.check_theta(theta)
         if points.shape[-1] != self.dims:
             raise ValueError(
                 f"`points` must have {self.dims} coordinates for {type(self).__name__}, "
@@ -99,7 +101,8 @@ class Transform(nn.Module, ABC):
         return f"dims={self.dims}"
 
     @final
-    def _check_theta(self, theta: Tensor) -> None:
+    def check_theta(self, theta: Tensor) -> None:
+        """Refuse a `theta` that has not the shape that the family needs."""
         if self.num_params is not None and (theta.ndim != 2 or theta.shape[1] != self.num_params):
             raise ValueError(
                 f"`theta` must have shape (batch, {self.num_params}) for {type(self).__name__}, "

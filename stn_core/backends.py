@@ -1,0 +1,111 @@
+"""The one rule that picks who computes a warp, and words for it."""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .kernels.fused import TYPES
+from .kernels.library import processor, why_missing
+from .samplers.interpolation import Bilinear, Nearest
+from .samplers.padding import Padding
+from .samplers.sampler import Sampler
+from .transforms.transform import Transform
+
+Backend = Literal["auto", "fused", "torch", "reference"]
+
+SAMPLERS = (Bilinear, Nearest)
+PADDINGS = ("zeros", "border")
+
+
+def choose(
+    image: Float[Tensor, "batch channels *in_size"],
+    theta: Float[Tensor, "batch ..."],
+    transform: Transform,
+    sampler: Sampler,
+    padding: Padding,
+    backend: Backend,
+) -> tuple[Literal["fused", "torch", "reference"], str]:
+    """Who computes this warp, and why: the arguments of `warp`.
+
+    "auto" is "fused" wherever there is one, since at no shape measured was it slower than "torch";
+    `docs/backends.md` has the numbers.
+
+    Raises:
+        ValueError: If `backend` is not known, or is "fused" where there is none.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"`backend` must be one of {get_args(Backend)}, got {backend!r}.")
+    if backend in ("torch", "reference"):
+        return backend, "It was asked for."
+    obstacle = _obstacle(image, theta, transform, sampler, padding)
+    if obstacle is None:
+        return "fused", f"One C++ kernel, compiled for {processor()}, takes the image and the map."
+    if backend == "fused":
+        raise ValueError(f'The backend "fused" cannot do this warp. {obstacle}')
+    return "torch", obstacle
+
+
+def explain(
+    image: Float[Tensor, "batch channels *in_size"],
+    theta: Float[Tensor, "batch ..."],
+    transform: Transform,
+    *,
+    sampler: Sampler = Bilinear(),  # noqa: B008, it has no state
+    padding: Padding = "zeros",
+    backend: Backend = "auto",
+) -> None:
+    """Print who would compute a warp with these arguments, and why.
+
+    Args:
+        image: As for `warp`.
+        theta: As for `warp`.
+        transform: As for `warp`.
+        sampler: As for `warp`.
+        padding: As for `warp`.
+        backend: As for `warp`.
+
+    Raises:
+        ValueError: As `warp` would for `backend`.
+
+    Example:
+        >>> import torch
+        >>> from stn_core.transforms import Translation
+        >>> explain(torch.zeros(1, 1, 4, 4).double(), torch.zeros(1, 2), Translation())
+        torch: The image is float64, and kernels are for float32, bfloat16 and float16.
+    """
+    chosen, why = choose(image, theta, transform, sampler, padding, backend)
+    print(f"{chosen}: {why}")
+
+
+def _obstacle(
+    image: Tensor, theta: Tensor, transform: Transform, sampler: Sampler, padding: Padding
+) -> str | None:
+    """Why there is no fused kernel for this, in one sentence, or None where there is one."""
+    if image.device.type != "cpu":
+        return f"The image is on {image.device.type}, and kernels are for the CPU."
+    if transform.dims != 2:
+        return "Kernels are for two dimensions."
+    if type(sampler) not in SAMPLERS:
+        names = " and ".join(kind.__name__ for kind in SAMPLERS)
+        return f"Kernels are for {names}, not for {type(sampler).__name__}."
+    if not isinstance(padding, str) or padding not in PADDINGS:
+        return f"Kernels are for the paddings {' and '.join(PADDINGS)}, not for {padding!r}."
+    if image.dtype not in TYPES:
+        return f"The image is {_name(image.dtype)}, and kernels are for {_TYPE_NAMES}."
+    if theta.dtype == torch.float64:
+        return "`theta` is float64, and kernels compute coordinates in float32."
+    if not 0 < image.shape[2] * image.shape[3] < _MOST_PIXELS:
+        return "Kernels are for images of 1 to 2^30 pixels."
+    missing = why_missing()
+    return None if missing is None else f"There are no compiled kernels. {missing}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+# A cell's number must fit in 32 bits.
+_MOST_PIXELS = 1 << 30
+_TYPE_NAMES = "{}, {} and {}".format(*map(_name, TYPES))

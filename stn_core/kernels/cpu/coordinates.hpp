@@ -1,0 +1,367 @@
+// Where each output pixel is read: source coordinates in pixels, a chunk of output pixels at a time,
+// and, backwards, the gradient of the map from the gradients of those coordinates.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "problem.hpp"
+#include "vector.hpp"
+
+namespace {
+
+constexpr int kChunk = 128;
+using F = Floats<kLanes>;
+using I = Ints<kLanes>;
+
+// Buffers for a chunk, with room for what whole vectors write beyond its end.
+struct Chunk {
+  static constexpr int kRoom = kChunk + 16;
+  alignas(64) float x[kRoom], y[kRoom];            // source coordinates, then kept as they came
+  alignas(64) float column[kRoom], line[kRoom];    // of the output pixel, from the middle
+  alignas(64) float inverse_z[kRoom];              // projective maps only
+  alignas(64) float fx[kRoom], fy[kRoom];          // where in its cell the point lies
+  alignas(64) float moves_x[kRoom], moves_y[kRoom];  // 0 where the coordinate was clamped
+  alignas(64) int32_t cell[kRoom];                 // which cell of the window
+  alignas(64) float dx[kRoom], dy[kRoom];          // gradients
+  bool is_lost[kRoom];
+  bool any_lost;
+  int64_t first;
+  int count;
+};
+
+// One axis of the image beside the same axis of the output. A coordinate is `normal * half + middle`
+// pixels, an output pixel lies at `(index - out_middle) * step` normalised.
+struct Axis {
+  double half, middle, step, out_middle;
+  Axis(int64_t size, int64_t out_size, bool align_corners)
+      : half(double(align_corners ? size - 1 : size) / 2),
+        middle(double(size - 1) / 2),
+        step(2.0 / double(std::max<int64_t>(align_corners ? out_size - 1 : out_size, 1))),
+        out_middle(double(out_size - 1) / 2) {}
+};
+
+// The part of an image, with one pixel of zeros or more around it where it reaches outside, that a
+// task reads. Cell (i, j) has its corners at pixels i, i + 1 and j, j + 1.
+struct Window {
+  int64_t left, top, right, bottom;  // cells, inclusive
+  int64_t width() const { return right - left + 2; }
+  int64_t height() const { return bottom - top + 2; }
+  int64_t cells() const { return width() * height(); }
+};
+
+// Beyond -2 and the size there is nothing to read or to feel. Not -1: the cell before pixel 0 has a
+// slope.
+inline Window whole(const Problem& p) {
+  if (p.border) return {0, 0, p.in_width - 1, p.in_height - 1};
+  return {-2, -2, p.in_width, p.in_height};
+}
+
+inline double bounded(double x) { return std::clamp(x, -1e30, 1e30); }
+
+// How many sums over the output's pixels the gradient of a map with few parameters is made of.
+constexpr int kSums = 9;
+
+// A map from output pixels to source coordinates.
+struct Source {
+  bool is_lost = false;  // no point of the image has a source
+  virtual ~Source() = default;
+  // The source coordinates, and which are lost, of the pixels from k.first on.
+  virtual void fill(Chunk& k) const = 0;
+  // Take in k.dx and k.dy, which it may change: into `sums`, or into a gradient for each point, on
+  // top of what is there but for the first channels.
+  virtual void add(Chunk& k, double* sums, bool is_first) const = 0;
+  // From sums to the gradient by the parameters.
+  virtual void finish(const double* sums, int64_t n) const = 0;
+};
+
+// A linear map, in pixels: theta (2, 3) for target points (x, y, 1).
+struct Affine final : Source {
+  const Problem& p;
+  Axis ax, ay;
+  double m[2][3];
+  int64_t out_width;
+
+  Affine(const Problem& p, int64_t n) : Affine(p) {
+    const float* theta = p.map<const float>() + n * 6;
+    for (int i = 0; i < 6; i++) is_lost |= !std::isfinite(theta[i]);
+    for (int i = 0; i < 2; i++) {
+      double half = i ? ay.half : ax.half, middle = i ? ay.middle : ax.middle;
+      m[i][0] = bounded(theta[3 * i] * ax.step * half);
+      m[i][1] = bounded(theta[3 * i + 1] * ay.step * half);
+      m[i][2] = bounded(theta[3 * i + 2] * half + middle);
+    }
+  }
+
+  explicit Affine(const Problem& p)
+      : p(p),
+        ax(p.in_width, p.width, p.align_corners),
+        ay(p.in_height, p.height, p.align_corners),
+        out_width(p.width) {}
+
+  // `each(at, v, u, count)` for each row of the output that the chunk touches.
+  template <class Each>
+  void in_rows(const Chunk& k, Each each) const {
+    int64_t row = k.first / out_width, column = k.first % out_width;
+    for (int at = 0; at < k.count; row++, column = 0) {
+      int count = int(std::min<int64_t>(out_width - column, k.count - at));
+      each(at, float(row - ay.out_middle), float(column - ax.out_middle), count);
+      at += count;
+    }
+  }
+
+  void fill(Chunk& k) const override {
+    k.any_lost = false;
+    in_rows(k, [&](int at, float v, float u, int count) {
+      F row_x = splat<kLanes>(float(m[0][1] * v + m[0][2])), step_x = splat<kLanes>(float(m[0][0]));
+      F row_y = splat<kLanes>(float(m[1][1] * v + m[1][2])), step_y = splat<kLanes>(float(m[1][0]));
+      F column = splat<kLanes>(u) + count_up<kLanes>(), line = splat<kLanes>(v);
+      for (int i = 0; i < count; i += kLanes, column += float(kLanes)) {
+        store(k.column + at + i, column);
+        store(k.line + at + i, line);
+        store(k.x + at + i, step_x * column + row_x);
+        store(k.y + at + i, step_y * column + row_y);
+      }
+    });
+  }
+
+  // Sums of the gradient of a coordinate times column, line and 1.
+  void add(Chunk& k, double* sums, bool) const override {
+    add_row(k, k.dx, sums);
+    add_row(k, k.dy, sums + 3);
+  }
+  static void add_row(const Chunk& k, const float* by, double* total) {
+    F sums[3] = {};
+    for (int i = 0; i < k.count; i += kLanes) {
+      F d = load<F>(by + i);
+      sums[0] += d * load<F>(k.column + i);
+      sums[1] += d * load<F>(k.line + i);
+      sums[2] += d;
+    }
+    for (int j = 0; j < 3; j++) total[j] += sum<kLanes>(sums[j]);
+  }
+  void finish(const double* sums, int64_t n) const override {
+    float* gradient = p.map_gradient<float>() + n * 6;
+    for (int i = 0; i < 2; i++) finish_row(sums + 3 * i, i ? ay.half : ax.half, gradient + 3 * i);
+  }
+  void finish_row(const double* total, double half, float* gradient) const {
+    gradient[0] = float(total[0] * half * ax.step);
+    gradient[1] = float(total[1] * half * ay.step);
+    gradient[2] = float(total[2] * half);
+  }
+};
+
+// A homography (3, 3), divided by its last coordinate, which near 0 leaves no point.
+struct Projective final : Source {
+  static constexpr float kHorizon = 1e-6f;
+  Affine rows;
+  double last[3];
+
+  Projective(const Problem& p, int64_t n) : rows(p) {
+    const float* theta = p.map<const float>() + n * 9;
+    for (int i = 0; i < 9; i++) is_lost |= !std::isfinite(theta[i]);
+    const Axis &ax = rows.ax, &ay = rows.ay;
+    for (int i = 0; i < 3; i++) {
+      double half = i == 2 ? 1 : i ? ay.half : ax.half;
+      double* row = i == 2 ? last : rows.m[i];
+      row[0] = bounded(theta[3 * i] * ax.step * half);
+      row[1] = bounded(theta[3 * i + 1] * ay.step * half);
+      row[2] = bounded(theta[3 * i + 2] * half);
+    }
+  }
+
+  void fill(Chunk& k) const override {
+    rows.fill(k);
+    rows.in_rows(k, [&](int at, float v, float u, int count) {
+      F row_z = splat<kLanes>(float(last[1] * v + last[2])), step_z = splat<kLanes>(float(last[0]));
+      F column = splat<kLanes>(u) + count_up<kLanes>();
+      for (int i = 0; i < count; i += kLanes, column += float(kLanes))
+        store(k.inverse_z + at + i, step_z * column + row_z);
+    });
+    F middle_x = splat<kLanes>(float(rows.ax.middle)), middle_y = splat<kLanes>(float(rows.ay.middle));
+    for (int i = 0; i < k.count; i += kLanes) {
+      F z = load<F>(k.inverse_z + i), nan = splat<kLanes>(NAN);
+      auto far = (z < kHorizon) & (z > -kHorizon);
+      F inverse = far ? F{} : 1.0f / z;
+      store(k.inverse_z + i, inverse);
+      store(k.x + i, far ? nan : load<F>(k.x + i) * inverse + middle_x);
+      store(k.y + i, far ? nan : load<F>(k.y + i) * inverse + middle_y);
+    }
+    for (int i = 0; i < k.count; i++) {
+      k.is_lost[i] = !(std::fabs(k.x[i]) < INFINITY && std::fabs(k.y[i]) < INFINITY);
+      k.any_lost |= k.is_lost[i];
+    }
+  }
+
+  void add(Chunk& k, double* sums, bool is_first) const override {
+    alignas(64) float by_z[Chunk::kRoom];
+    F middle_x = splat<kLanes>(float(rows.ax.middle)), middle_y = splat<kLanes>(float(rows.ay.middle));
+    for (int i = 0; i < k.count; i += kLanes) {
+      F dx = load<F>(k.dx + i), dy = load<F>(k.dy + i), inverse = load<F>(k.inverse_z + i);
+      // A lost point has no gradient, but a NaN for coordinates.
+      F x = dx == 0 ? F{} : load<F>(k.x + i) - middle_x, y = dy == 0 ? F{} : load<F>(k.y + i) - middle_y;
+      store(by_z + i, -(dx * x + dy * y) * inverse);
+      store(k.dx + i, dx * inverse);
+      store(k.dy + i, dy * inverse);
+    }
+    rows.add(k, sums, is_first);
+    Affine::add_row(k, by_z, sums + 6);
+  }
+  void finish(const double* sums, int64_t n) const override {
+    float* gradient = rows.p.map_gradient<float>() + n * 9;
+    for (int i = 0; i < 3; i++)
+      rows.finish_row(sums + 3 * i, i == 2 ? 1 : i ? rows.ay.half : rows.ax.half, gradient + 3 * i);
+  }
+};
+
+// A dense grid of normalised points, with a gradient for each.
+struct Dense final : Source {
+  const Problem& p;
+  Axis ax, ay;
+  const float* points;
+  float* gradient;
+
+  Dense(const Problem& p, int64_t n)
+      : p(p),
+        ax(p.in_width, p.width, p.align_corners),
+        ay(p.in_height, p.height, p.align_corners),
+        points(p.map<const float>() + n * p.map_batch_step),
+        gradient(p.map_gradient<float>() + n * 2 * p.width * p.height) {}
+
+  void fill(Chunk& k) const override {
+    k.any_lost = false;
+    float half_x = float(ax.half), half_y = float(ay.half);
+    float middle_x = float(ax.middle), middle_y = float(ay.middle);
+    int64_t row = k.first / p.width, column = k.first % p.width;
+    for (int at = 0; at < k.count; row++, column = 0) {
+      int count = int(std::min<int64_t>(p.width - column, k.count - at));
+      const float* from = points + row * p.map_row_step + column * p.map_column_step;
+      const float* from_y = from + p.map_coordinate_step;
+      if (p.map_column_step == 1) {
+        for (int i = 0; i < count; i++) k.x[at + i] = from[i] * half_x + middle_x;
+        for (int i = 0; i < count; i++) k.y[at + i] = from_y[i] * half_y + middle_y;
+      } else {
+        for (int i = 0; i < count; i++) {
+          k.x[at + i] = from[i * p.map_column_step] * half_x + middle_x;
+          k.y[at + i] = from_y[i * p.map_column_step] * half_y + middle_y;
+        }
+      }
+      at += count;
+    }
+    // What the last vector holds beyond the end is some number.
+    for (int i = k.count; i % kLanes; i++) k.x[i] = k.x[i - 1], k.y[i] = k.y[i - 1];
+    I lost{};
+    F limit = splat<kLanes>(INFINITY);
+    for (int i = 0; i < k.count; i += kLanes) {
+      F x = load<F>(k.x + i), y = load<F>(k.y + i);
+      lost |= ~((x < limit) & (x > -limit) & (y < limit) & (y > -limit));
+    }
+    for (int i = 0; i < kLanes; i++) k.any_lost |= lost[i] != 0;
+    if (k.any_lost)
+      for (int i = 0; i < k.count; i++)
+        k.is_lost[i] = !(std::fabs(k.x[i]) < INFINITY && std::fabs(k.y[i]) < INFINITY);
+  }
+
+  void add(Chunk& k, double*, bool is_first) const override {
+    put_row(k, k.dx, ax.half, gradient + k.first, is_first);
+    put_row(k, k.dy, ay.half, gradient + p.width * p.height + k.first, is_first);
+  }
+  void finish(const double*, int64_t) const override {}
+  static void put_row(const Chunk& k, const float* by, double half, float* to, bool is_first) {
+    float scale = float(half);
+    if (is_first)
+      for (int i = 0; i < k.count; i++) to[i] = by[i] * scale;
+    else
+      for (int i = 0; i < k.count; i++) to[i] += by[i] * scale;
+  }
+};
+
+inline std::unique_ptr<Source> source_of(const Problem& p, int64_t n) {
+  if (p.kind == kAffine) return std::make_unique<Affine>(p, n);
+  if (p.kind == kProjective) return std::make_unique<Projective>(p, n);
+  return std::make_unique<Dense>(p, n);
+}
+
+inline F floor_of(F x, I& whole) {
+  I cut = __builtin_convertvector(x, I);
+  whole = cut + (__builtin_convertvector(cut, F) > x);
+  return __builtin_convertvector(whole, F);
+}
+
+// From coordinates to cells of the window and places in them.
+template <bool Nearest>
+inline void locate(const Problem& p, const Window& w, Chunk& k) {
+  float low = p.border ? 0 : -2;
+  F low_x = splat<kLanes>(low), high_x = splat<kLanes>(float(p.border ? p.in_width - 1 : p.in_width));
+  F low_y = splat<kLanes>(low), high_y = splat<kLanes>(float(p.border ? p.in_height - 1 : p.in_height));
+  I left = splat<kLanes>(int32_t(w.left)), right = splat<kLanes>(int32_t(w.right));
+  I top = splat<kLanes>(int32_t(w.top)), bottom = splat<kLanes>(int32_t(w.bottom));
+  I width = splat<kLanes>(int32_t(w.width()));
+  F one = splat<kLanes>(1.0f);
+  for (int i = 0; i < k.count; i += kLanes) {
+    F raw_x = load<F>(k.x + i), raw_y = load<F>(k.y + i);
+    F x = at_most(at_least(raw_x, low_x), high_x), y = at_most(at_least(raw_y, low_y), high_y);
+    I cell_x, cell_y;
+    if (Nearest) {
+      floor_of(x + 0.5f, cell_x);
+      floor_of(y + 0.5f, cell_y);
+    } else {
+      store(k.fx + i, x - floor_of(x, cell_x));
+      store(k.fy + i, y - floor_of(y, cell_y));
+      if (p.border) {
+        store(k.moves_x + i, (raw_x > low_x) & (raw_x < high_x) ? one : F{});
+        store(k.moves_y + i, (raw_y > low_y) & (raw_y < high_y) ? one : F{});
+      }
+    }
+    cell_x = at_most(at_least(cell_x, left), right) - left;
+    cell_y = at_most(at_least(cell_y, top), bottom) - top;
+    store(k.cell + i, cell_y * width + cell_x);
+  }
+}
+
+inline void start(const Source& source, Chunk& k, int64_t first, int64_t end) {
+  k.first = first;
+  k.count = int(std::min<int64_t>(kChunk, end - first));
+  source.fill(k);
+}
+
+// The cells that output pixels from `first` to `end` read: of a linear map by its corners, of any
+// other by all its points.
+inline Window window_of(const Problem& p, const Source& source, Chunk& k, int64_t first, int64_t end) {
+  double low_x = INFINITY, high_x = -INFINITY, low_y = INFINITY, high_y = -INFINITY;
+  if (auto* linear = dynamic_cast<const Affine*>(&source)) {
+    for (int64_t row : {first / p.width, (end - 1) / p.width})
+      for (int64_t column : {int64_t(0), p.width - 1}) {
+        double u = double(column) - linear->ax.out_middle, v = double(row) - linear->ay.out_middle;
+        double x = linear->m[0][0] * u + linear->m[0][1] * v + linear->m[0][2];
+        double y = linear->m[1][0] * u + linear->m[1][1] * v + linear->m[1][2];
+        low_x = std::min(low_x, x - 1), high_x = std::max(high_x, x + 1);
+        low_y = std::min(low_y, y - 1), high_y = std::max(high_y, y + 1);
+      }
+  } else {
+    F low[2] = {splat<kLanes>(INFINITY), splat<kLanes>(INFINITY)}, high[2] = {-low[0], -low[0]};
+    for (int64_t i = first; i < end; i += kChunk) {
+      start(source, k, i, end);
+      for (int j = 0; j < k.count; j += kLanes) {
+        F x = load<F>(k.x + j), y = load<F>(k.y + j);
+        low[0] = x < low[0] ? x : low[0], high[0] = x > high[0] ? x : high[0];
+        low[1] = y < low[1] ? y : low[1], high[1] = y > high[1] ? y : high[1];
+      }
+    }
+    for (int i = 0; i < kLanes; i++) {
+      low_x = std::min(low_x, double(low[0][i])), high_x = std::max(high_x, double(high[0][i]));
+      low_y = std::min(low_y, double(low[1][i])), high_y = std::max(high_y, double(high[1][i]));
+    }
+    if (!(low_x <= high_x && low_y <= high_y)) low_x = high_x = low_y = high_y = 0;
+    // The nearest pixel may be half a pixel beyond.
+    low_x -= 1, high_x += 1, low_y -= 1, high_y += 1;
+  }
+  Window all = whole(p);
+  auto cell = [](double x, int64_t low, int64_t high) {
+    return int64_t(std::clamp(std::floor(x), double(low), double(high)));
+  };
+  return {cell(low_x, all.left, all.right), cell(low_y, all.top, all.bottom),
+          cell(high_x, all.left, all.right), cell(high_y, all.top, all.bottom)};
+}
+
+}  // namespace

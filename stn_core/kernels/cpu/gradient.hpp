@@ -1,0 +1,193 @@
+// Backward: the slopes of what was read give the map's gradient, and each output pixel's gradient
+// goes back to the four pixels that it was read from.
+#pragma once
+#include "sample.hpp"
+
+namespace {
+
+inline AnyRun gradient_run(const Problem& p, int L, int64_t n, int64_t c, int64_t y, int64_t x) {
+  int64_t at = n * p.gradient_batch_step + c * p.gradient_channel_step +
+               (y * p.in_width + x) * p.gradient_pixel_step;
+  return {p.type, p.image_gradient, at, ptrdiff_t(p.gradient_channel_step),
+          ptrdiff_t(p.gradient_pixel_step), int(std::min<int64_t>(L, p.channels - c))};
+}
+
+// By the coordinates, summed over the channels: k.dx and k.dy, of the gradient g by the output.
+template <int L>
+STN_INLINE void slopes(const Problem& p, const float* packed, ptrdiff_t row, const float* g, Chunk& k) {
+  if constexpr (L == 1) {
+    for (int i = 0; i < k.count; i += kLanes) {
+      ManyCorners c(packed, row, k.cell + i);
+      F by = load<F>(g + i), twist = (c.se - c.sw) - (c.ne - c.nw);
+      store(k.dx + i, by * ((c.ne - c.nw) + load<F>(k.fy + i) * twist));
+      store(k.dy + i, by * ((c.sw - c.nw) + load<F>(k.fx + i) * twist));
+    }
+  } else {
+    for (int i = 0; i < k.count; i += L) {
+      Floats<L> dx[L], dy[L];
+      for (int j = 0; j < L; j++) {
+        Corners<L> c(packed, row, k.cell[i + j]);
+        Floats<L> by = load<Floats<L>>(g + (i + j) * L), across = c.ne - c.nw;
+        Floats<L> twist = (c.se - c.sw) - across;
+        dx[j] = by * (across + splat<L>(k.fy[i + j]) * twist);
+        dy[j] = by * ((c.sw - c.nw) + splat<L>(k.fx[i + j]) * twist);
+      }
+      store(k.dx + i, sums<L>(dx));
+      store(k.dy + i, sums<L>(dy));
+    }
+  }
+  for (int i = k.count; i % 16; i++) k.dx[i] = k.dy[i] = 0;
+  if (p.border) {
+    for (int i = 0; i < k.count; i++) k.dx[i] = k.moves_x[i] > 0 ? k.dx[i] : 0;
+    for (int i = 0; i < k.count; i++) k.dy[i] = k.moves_y[i] > 0 ? k.dy[i] : 0;
+  }
+  if (k.any_lost)
+    for (int i = 0; i < k.count; i++)
+      if (k.is_lost[i]) k.dx[i] = k.dy[i] = 0;
+}
+
+template <class V>
+STN_INLINE void add_to(float* to, V value) {
+  store(to, load<V>(to) + value);
+}
+
+// Cells of one channel hold what goes to their four corners apart, nw ne sw se, so that each point
+// touches one place; `fold` brings it to the pixels.
+constexpr int kCorners = 4;
+
+template <int L, bool Nearest>
+STN_INLINE void scatter(float* packed, ptrdiff_t row, const float* g, const Chunk& k) {
+  using V = Floats<L == 1 ? kCorners : L>;
+  for (int i = 0; i < k.count; i++) {
+    if constexpr (L == 1) {
+      float* cell = packed + ptrdiff_t(k.cell[i]) * kCorners;
+      if constexpr (Nearest) {
+        cell[0] += g[i];
+      } else {
+        V x = splat<4>(k.fx[i]) * V{-1, 1, -1, 1} + V{1, 0, 1, 0};
+        V y = splat<4>(k.fy[i]) * V{-1, -1, 1, 1} + V{1, 1, 0, 0};
+        add_to(cell, x * y * splat<4>(g[i]));
+      }
+    } else {
+      float* north = packed + ptrdiff_t(k.cell[i]) * L;
+      V by = load<V>(g + i * L);
+      if constexpr (Nearest) {
+        add_to(north, by);
+      } else {
+        float* south = north + row * L;
+        V fx = splat<L>(k.fx[i]), fy = splat<L>(k.fy[i]);
+        V down = by * fy, up = by - down, up_east = up * fx, down_east = down * fx;
+        add_to(north, up - up_east);
+        add_to(north + L, up_east);
+        add_to(south, down - down_east);
+        add_to(south + L, down_east);
+      }
+    }
+  }
+}
+
+// Row y of pixels of one channel, from the cells around.
+inline void fold(const float* cells, ptrdiff_t row, ptrdiff_t count, float* out) {
+  using V = Floats<4>;
+  auto own = [&](ptrdiff_t i) {
+    const float *here = cells + i * 4, *above = here - row * 4;
+    V c = shuffle<Pairs<false>, 4>(load<V>(here), load<V>(above));
+    (void)c;
+    return V{here[0], here[-3], above[2], above[-1]};
+  };
+  for (ptrdiff_t i = 0; i < count; i += 4) {
+    V each[4];
+    for (int j = 0; j < 4; j++) each[j] = own(std::min(i + j, count - 1));
+    V total = sums<4>(each);
+    std::memcpy(out + i, &total, std::min<ptrdiff_t>(4, count - i) * sizeof(float));
+  }
+}
+
+template <int L>
+void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, const float* packed) {
+  int64_t x0 = std::max<int64_t>(w.left, 0), x1 = std::min(w.right + 2, p.in_width);
+  static thread_local Scratch line;
+  for (int64_t y = 0; y < p.in_height; y++) {
+    if (y < w.top || y >= w.bottom + 2 || x1 <= x0) {
+      clear(gradient_run(p, L, n, c, y, 0), p.in_width);
+      continue;
+    }
+    clear(gradient_run(p, L, n, c, y, 0), x0);
+    ptrdiff_t cell = (y - w.top) * w.width() + x0 - w.left;
+    const float* from = packed + cell * L;
+    if constexpr (L == 1) {
+      float* folded = line.floats(x1 - x0);
+      fold(packed + cell * kCorners, w.width(), x1 - x0, folded);
+      from = folded;
+    }
+    unpack<L>(from, x1 - x0, gradient_run(p, L, n, c, y, x0));
+    clear(gradient_run(p, L, n, c, y, x1), p.in_width - x1);
+  }
+}
+
+// `total` is where a map with few parameters sums up, or null for one gradient a point.
+template <int L, bool Nearest>
+void differentiate_part(const Problem& p, int64_t n, int64_t c, double* total) {
+  static thread_local Scratch image_scratch, gradient_scratch;
+  static thread_local Chunk k;
+  constexpr int kCell = L == 1 ? kCorners : L;
+  alignas(64) float g[Chunk::kRoom * L];
+  auto source = source_of(p, n);
+  if (source->is_lost) {
+    if (p.image_gradient)
+      for (int64_t y = 0; y < p.in_height; y++)
+        clear(gradient_run(p, L, n, c, y, 0), p.in_width);
+    return;
+  }
+  Window w = window_of(p, *source, k, 0, p.pixels());
+  float *packed = nullptr, *gathered = nullptr;
+  if (p.map_gradient_ && !Nearest) {
+    packed = image_scratch.floats(w.cells() * L + kLanes);
+    pack_window<L>(p, w, n, c, packed);
+  }
+  if (p.image_gradient) {
+    // A row and a cell before the first, for `fold`.
+    size_t before = L == 1 ? (w.width() + 1) * kCell : 0, size = w.cells() * kCell;
+    before = (before + 15) / 16 * 16;
+    gathered = gradient_scratch.floats(before + size);
+    std::memset(gathered, 0, (before + size) * sizeof(float));
+    gathered += before;
+  }
+  for (int64_t i = 0; i < p.pixels(); i += kChunk) {
+    start(*source, k, i, p.pixels());
+    locate<Nearest>(p, w, k);
+    pack<L>(output_run(p, L, n, c, i), k.count, g);
+    std::fill(g + k.count * L, g + (k.count + 15) / 16 * 16 * L, 0.0f);
+    if (k.any_lost)
+      for (int j = 0; j < k.count; j++)
+        if (k.is_lost[j]) std::fill(g + j * L, g + (j + 1) * L, 0.0f);
+    if (packed) slopes<L>(p, packed, w.width(), g, k);
+    if (gathered) scatter<L, Nearest>(gathered, w.width(), g, k);
+    if (packed) source->add(k, total, c == 0);
+  }
+  if (gathered) unpack_window<L>(p, w, n, c, gathered);
+}
+
+template <int L, bool Nearest>
+void differentiate(const Problem& p) {
+  int64_t groups = (p.channels + L - 1) / L;
+  if (p.kind == kDense) {
+    // A point's gradient is a sum over the channels, in their order.
+    in_parallel(int(p.threads), p.batch, [&](int64_t n) {
+      for (int64_t c = 0; c < p.channels; c += L) differentiate_part<L, Nearest>(p, n, c, nullptr);
+    });
+    return;
+  }
+  std::vector<double> totals(p.batch * groups * kSums);
+  in_parallel(int(p.threads), p.batch * groups, [&](int64_t i) {
+    differentiate_part<L, Nearest>(p, i / groups, i % groups * L, totals.data() + i * kSums);
+  });
+  if (!p.map_gradient_) return;
+  for (int64_t n = 0; n < p.batch; n++) {
+    double total[kSums] = {};
+    for (int64_t i = 0; i < groups * kSums; i++) total[i % kSums] += totals[n * groups * kSums + i];
+    source_of(p, n)->finish(total, n);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,134 @@
+// Between images in memory, of any of the layouts and types, and pixels packed as L floats each.
+#pragma once
+#include "problem.hpp"
+#include "vector.hpp"
+
+namespace {
+
+// A run of pixels of up to L channels in memory. Steps are in elements; one of the two is 1.
+template <class T>
+struct Run {
+  T* start;
+  ptrdiff_t channel_step, pixel_step;
+  int channels;
+
+  STN_INLINE Run at(ptrdiff_t pixel) const {
+    return {start + pixel * pixel_step, channel_step, pixel_step, channels};
+  }
+};
+
+template <int L, class T>
+STN_INLINE void pack_one(Run<T> run, float* packed) {
+  for (int c = 0; c < run.channels; c++) packed[c] = load_float(run.start + c * run.channel_step);
+  for (int c = run.channels; c < L; c++) packed[c] = 0;
+}
+
+template <int L, class T>
+STN_INLINE void unpack_one(Run<T> run, const float* packed) {
+  for (int c = 0; c < run.channels; c++) store_float(run.start + c * run.channel_step, packed[c]);
+}
+
+// `block(i)` on blocks of L from 0 to count, the last one overlapping the one before; whether there
+// were as many as a block.
+template <int L, class Block>
+STN_INLINE bool in_blocks(ptrdiff_t count, Block block) {
+  if (count < L) return false;
+  for (ptrdiff_t i = 0; i <= count - L; i += L) block(i);
+  if (count % L) block(count - L);
+  return true;
+}
+
+template <int L, class T>
+void pack(Run<T> run, ptrdiff_t count, float* packed) {
+  if constexpr (L == 1) {
+    const T* from = run.start;
+    if (run.pixel_step == 1 &&
+        in_blocks<kLanes>(count, [&](ptrdiff_t i) { store(packed + i, load_floats<kLanes>(from + i)); }))
+      return;
+  } else if (run.pixel_step == 1) {
+    if (in_blocks<L>(count, [&](ptrdiff_t i) {
+          Floats<L> row[L];
+          for (int c = 0; c < L; c++)
+            row[c] = c < run.channels ? load_floats<L>(run.start + c * run.channel_step + i)
+                                      : Floats<L>{};
+          transpose<L>(row);
+          for (int j = 0; j < L; j++) store(packed + (i + j) * L, row[j]);
+        }))
+      return;
+  } else if (run.channels == L && run.channel_step == 1) {
+    for (ptrdiff_t i = 0; i < count; i++)
+      store(packed + i * L, load_floats<L>(run.start + i * run.pixel_step));
+    return;
+  }
+  for (ptrdiff_t i = 0; i < count; i++) pack_one<L>(run.at(i), packed + i * L);
+}
+
+template <int L, class T>
+void unpack(const float* packed, ptrdiff_t count, Run<T> run) {
+  if constexpr (L == 1) {
+    T* to = run.start;
+    if (run.pixel_step == 1 && in_blocks<kLanes>(count, [&](ptrdiff_t i) {
+          store_floats<kLanes>(to + i, load<Floats<kLanes>>(packed + i));
+        }))
+      return;
+  } else if (run.pixel_step == 1) {
+    if (in_blocks<L>(count, [&](ptrdiff_t i) {
+          Floats<L> row[L];
+          for (int j = 0; j < L; j++) row[j] = load<Floats<L>>(packed + (i + j) * L);
+          transpose<L>(row);
+          for (int c = 0; c < L; c++)
+            if (c < run.channels) store_floats<L>(run.start + c * run.channel_step + i, row[c]);
+        }))
+      return;
+  } else if (run.channels == L && run.channel_step == 1) {
+    for (ptrdiff_t i = 0; i < count; i++)
+      store_floats<L>(run.start + i * run.pixel_step, load<Floats<L>>(packed + i * L));
+    return;
+  }
+  for (ptrdiff_t i = 0; i < count; i++) unpack_one<L>(run.at(i), packed + i * L);
+}
+
+template <class T>
+void clear(Run<T> run, ptrdiff_t count) {
+  if (run.pixel_step == 1) {
+    for (int c = 0; c < run.channels; c++)
+      std::memset(run.start + c * run.channel_step, 0, count * sizeof(T));
+  } else {
+    for (ptrdiff_t i = 0; i < count; i++)
+      for (int c = 0; c < run.channels; c++)
+        std::memset(run.start + i * run.pixel_step + c * run.channel_step, 0, sizeof(T));
+  }
+}
+
+// A run of one of the types, known when it is read.
+struct AnyRun {
+  int64_t type, start;  // of the tensor
+  int64_t at;           // in elements
+  ptrdiff_t channel_step, pixel_step;
+  int channels;
+
+  template <class Visit>
+  void visit(Visit each) const {
+    if (type == kFloat) return each(run<float>());
+    if (type == kBfloat16) return each(run<Bfloat16>());
+    each(run<Float16>());
+  }
+  template <class T>
+  Run<T> run() const {
+    return {reinterpret_cast<T*>(start) + at, channel_step, pixel_step, channels};
+  }
+};
+
+template <int L>
+__attribute__((noinline)) void pack(AnyRun run, ptrdiff_t count, float* packed) {
+  run.visit([&](auto run) { pack<L>(run, count, packed); });
+}
+template <int L>
+__attribute__((noinline)) void unpack(const float* packed, ptrdiff_t count, AnyRun run) {
+  run.visit([&](auto run) { unpack<L>(packed, count, run); });
+}
+inline void clear(AnyRun run, ptrdiff_t count) {
+  run.visit([&](auto run) { clear(run, count); });
+}
+
+}  // namespace

@@ -1,0 +1,31 @@
+// What a call is asked to do; `_Problem` in library.py has the same fields in the same order.
+#pragma once
+#include <cstdint>
+
+namespace {
+
+// All steps are in elements of the tensor, and all tensors but the map have one `type`.
+struct Problem {
+  int64_t image, image_batch_step, image_channel_step, image_row_step, image_column_step;
+  int64_t output, output_batch_step, output_channel_step, output_pixel_step;  // or its gradient
+  int64_t image_gradient, gradient_batch_step, gradient_channel_step, gradient_pixel_step;
+  int64_t map_, kind, map_batch_step, map_row_step, map_column_step, map_coordinate_step;
+  int64_t map_gradient_;
+  int64_t batch, channels, in_height, in_width, height, width;
+  int64_t type, align_corners, nearest, border, threads;
+
+  template <class T>
+  T* map() const {
+    return reinterpret_cast<T*>(map_);
+  }
+  template <class T>
+  T* map_gradient() const {
+    return reinterpret_cast<T*>(map_gradient_);
+  }
+  int64_t pixels() const { return height * width; }
+};
+
+enum Type { kFloat, kBfloat16, kFloat16 };
+enum Kind { kAffine, kProjective, kDense };
+
+}  // namespace

@@ -1,0 +1,143 @@
+// Forward: pack the window of a few channels, read it at the points, and unpack what was read.
+#pragma once
+#include "coordinates.hpp"
+#include "layout.hpp"
+#include "parallel.hpp"
+
+namespace {
+
+// Channels c to c + L of image n, from its pixel (x, y).
+inline AnyRun image_run(const Problem& p, int L, int64_t n, int64_t c, int64_t y, int64_t x) {
+  int64_t at = n * p.image_batch_step + c * p.image_channel_step + y * p.image_row_step +
+               x * p.image_column_step;
+  return {p.type, p.image, at, ptrdiff_t(p.image_channel_step),
+          ptrdiff_t(p.image_column_step), int(std::min<int64_t>(L, p.channels - c))};
+}
+
+// The same channels of the output, or of its gradient, from a pixel that counts along the rows.
+inline AnyRun output_run(const Problem& p, int L, int64_t n, int64_t c, int64_t pixel) {
+  int64_t at = n * p.output_batch_step + c * p.output_channel_step + pixel * p.output_pixel_step;
+  return {p.type, p.output, at, ptrdiff_t(p.output_channel_step),
+          ptrdiff_t(p.output_pixel_step), int(std::min<int64_t>(L, p.channels - c))};
+}
+
+template <int L>
+void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float* packed) {
+  int64_t x0 = std::max<int64_t>(w.left, 0), x1 = std::min(w.right + 2, p.in_width);
+  size_t row = w.width() * L;
+  for (int64_t y = w.top; y < w.bottom + 2; y++, packed += row) {
+    if (y < 0 || y >= p.in_height || x1 <= x0) {
+      std::memset(packed, 0, row * sizeof(float));
+      continue;
+    }
+    std::memset(packed, 0, (x0 - w.left) * L * sizeof(float));
+    pack<L>(image_run(p, L, n, c, y, x0), x1 - x0, packed + (x0 - w.left) * L);
+    std::memset(packed + (x1 - w.left) * L, 0, (w.right + 2 - x1) * L * sizeof(float));
+  }
+}
+
+// The four pixels round a point; of one channel, those round `kLanes` points.
+template <int L>
+struct Corners {
+  Floats<L> nw, ne, sw, se;
+  STN_INLINE Corners(const float* packed, ptrdiff_t row, int32_t cell) {
+    const float *north = packed + ptrdiff_t(cell) * L, *south = north + row * L;
+    nw = load<Floats<L>>(north), ne = load<Floats<L>>(north + L);
+    sw = load<Floats<L>>(south), se = load<Floats<L>>(south + L);
+  }
+};
+
+template <int... I>
+STN_INLINE void load_pairs(const float* packed, const int32_t* cell, F& west, F& east,
+                           std::integer_sequence<int, I...>) {
+  using Doubles = typename VectorOf<double, kLanes / 2>::type;
+  // In the order that leaves the pixels sorted when each 128 bits are taken apart.
+  Doubles a = {load<double>(packed + cell[I / 2 * 4 + I % 2])...};
+  Doubles b = {load<double>(packed + cell[I / 2 * 4 + I % 2 + 2])...};
+  west = shuffle<Alternate<false>, kLanes>((F)a, (F)b);
+  east = shuffle<Alternate<true>, kLanes>((F)a, (F)b);
+}
+
+struct ManyCorners {
+  F nw, ne, sw, se;
+  STN_INLINE ManyCorners(const float* packed, ptrdiff_t row, const int32_t* cell) {
+    std::make_integer_sequence<int, kLanes / 2> order;
+    load_pairs(packed, cell, nw, ne, order);
+    load_pairs(packed + row, cell, sw, se, order);
+  }
+};
+
+template <int... I>
+STN_INLINE F load_each(const float* packed, const int32_t* cell, std::integer_sequence<int, I...>) {
+  return F{packed[cell[I]]...};
+}
+
+template <class V, class C>
+STN_INLINE V interpolate(const C& c, V fx, V fy) {
+  V north = c.nw + fx * (c.ne - c.nw), south = c.sw + fx * (c.se - c.sw);
+  return north + fy * (south - north);
+}
+
+// `row` is the width of the window.
+template <int L, bool Nearest>
+STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, float* out) {
+  if constexpr (L == 1) {
+    for (int i = 0; i < k.count; i += kLanes) {
+      if constexpr (Nearest) {
+        store(out + i, load_each(packed, k.cell + i, std::make_integer_sequence<int, kLanes>()));
+      } else {
+        ManyCorners corners(packed, row, k.cell + i);
+        store(out + i, interpolate(corners, load<F>(k.fx + i), load<F>(k.fy + i)));
+      }
+    }
+  } else {
+    for (int i = 0; i < k.count; i++) {
+      if constexpr (Nearest) {
+        store(out + i * L, load<Floats<L>>(packed + ptrdiff_t(k.cell[i]) * L));
+      } else {
+        Corners<L> corners(packed, row, k.cell[i]);
+        store(out + i * L, interpolate(corners, splat<L>(k.fx[i]), splat<L>(k.fy[i])));
+      }
+    }
+  }
+}
+
+template <int L, bool Nearest>
+void sample_part(const Problem& p, int64_t n, int64_t c, int64_t first, int64_t end) {
+  static thread_local Scratch scratch;
+  static thread_local Chunk k;
+  alignas(64) float out[Chunk::kRoom * L];
+  auto source = source_of(p, n);
+  if (source->is_lost) {
+    std::fill(out, out + kChunk * L, NAN);
+    for (int64_t i = first; i < end; i += kChunk)
+      unpack<L>(out, std::min<int64_t>(kChunk, end - i), output_run(p, L, n, c, i));
+    return;
+  }
+  Window w = window_of(p, *source, k, first, end);
+  float* packed = scratch.floats(w.cells() * L + kLanes);
+  pack_window<L>(p, w, n, c, packed);
+  for (int64_t i = first; i < end; i += kChunk) {
+    start(*source, k, i, end);
+    locate<Nearest>(p, w, k);
+    read<L, Nearest>(packed, w.width(), k, out);
+    if (k.any_lost)
+      for (int j = 0; j < k.count; j++)
+        if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
+    unpack<L>(out, k.count, output_run(p, L, n, c, i));
+  }
+}
+
+template <int L, bool Nearest>
+void sample(const Problem& p) {
+  int64_t groups = (p.channels + L - 1) / L, parts = p.batch * groups;
+  // Few images are divided by rows too.
+  int64_t bands = std::min<int64_t>(p.height, (p.threads + parts - 1) / parts);
+  in_parallel(int(p.threads), parts * bands, [&](int64_t i) {
+    int64_t band = i % bands, group = i / bands % groups, n = i / bands / groups;
+    sample_part<L, Nearest>(p, n, group * L, p.height * band / bands * p.width,
+                                       p.height * (band + 1) / bands * p.width);
+  });
+}
+
+}  // namespace

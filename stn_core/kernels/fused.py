@@ -1,0 +1,270 @@
+"""The warp as one operation: an image and a map give the warped image, with no grid in memory.
+
+A map is a matrix per image, (batch, 2, 3) or (batch, 3, 3), from normalised target to source
+points, or a source point for each output pixel, (batch, height, width, 2); always float32.
+"""
+
+import ctypes
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+
+from ..grid import is_traced
+from .library import Problem, library
+
+TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+# In output values. Below it threads cost more than they give.
+_FEW = 1 << 14
+
+_ops = torch.library.Library("stn_core", "DEF")
+_ops.define(
+    "warp(Tensor image, Tensor map, SymInt height, SymInt width, bool nearest, bool border,"
+    " bool align_corners) -> Tensor"
+)
+_ops.define(
+    "warp_backward(Tensor gradient, Tensor image, Tensor map, bool nearest, bool border,"
+    " bool align_corners, bool by_image, bool by_map) -> (Tensor, Tensor)"
+)
+
+
+def fused_warp(
+    image: Float[Tensor, "batch channels in_height in_width"],
+    map: Float32[Tensor, "batch ..."],
+    size: tuple[int, int],
+    *,
+    nearest: bool,
+    border: bool,
+    align_corners: bool,
+) -> Float[Tensor, "batch channels height width"]:
+    """The image read where the map sends each pixel of an output of this size.
+
+    Args:
+        image: float32, bfloat16 or float16, in any memory format.
+        map: See the module.
+        size: `(height, width)`, at least 1 each.
+        nearest: Whether the nearest pixel is read, instead of a bilinear mean of four.
+        border: Whether the image goes on outside as its edge, instead of as zeros.
+        align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
+    """
+    options = (nearest, border, align_corners)
+    if peek_interpreter_stack() is None or torch.compiler.is_compiling():
+        if _is_operator_needed(image, map):
+            return torch.ops.stn_core.warp.default(image, map, *size, *options)
+        if not (torch.is_grad_enabled() and (image.requires_grad or map.requires_grad)):
+            return _forward(image, map, *size, *options)
+    return _Warp.apply(image, map, *size, *options)  # pyright: ignore[reportReturnType]
+
+
+def _is_operator_needed(image: Tensor, map: Tensor) -> bool:
+    # Without need it is left aside, for it costs 0.1 ms; and torch.func knows no gradient of it.
+    return is_traced() or type(image) is not Tensor or type(map) is not Tensor
+
+
+class _Warp(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs):
+        run = torch.ops.stn_core.warp.default if is_traced() else _forward
+        return run(*inputs)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _keep(ctx, inputs, output)
+
+    @staticmethod
+    def backward(ctx, gradient):  # pyright: ignore[reportIncompatibleMethodOverride]
+        by_image, by_map = ctx.needs_input_grad[:2]
+        inputs = (gradient, *ctx.saved_tensors, *ctx.options, by_image, by_map)
+        # Where a graph is asked for, it says that there is no second derivative.
+        run = _WarpBackward.apply if torch.is_grad_enabled() else _WarpBackward.forward
+        return _as_asked(run(*inputs), by_image, by_map)
+
+
+class _WarpBackward(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs):
+        run = torch.ops.stn_core.warp_backward.default if is_traced() else _backward
+        return run(*inputs)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        _refuse(ctx, *gradients)
+
+
+def _forward(image, map, height, width, nearest, border, align_corners):
+    image, is_last = _layout(image)
+    map = _as_map(map)
+    output = _empty(image, (image.shape[0], image.shape[1], height, width), is_last)
+    if output.numel():
+        problem = _problem(image, map, output, is_last, nearest, border, align_corners)
+        _run(library().stn_warp, problem)
+    return output
+
+
+def _backward(gradient, image, map, nearest, border, align_corners, by_image, by_map):
+    image, is_last = _layout(image)
+    map = _as_map(map)
+    form = torch.channels_last if is_last else torch.contiguous_format
+    gradient = gradient.contiguous(memory_format=form)
+    to_image = _empty(image, image.shape, is_last) if by_image else image.new_empty(0)
+    to_map = _map_gradient(map) if by_map else map.new_empty(0)
+    if gradient.numel() == 0:
+        return to_image.zero_(), to_map.zero_()
+    if nearest:
+        # Its steps have no slope.
+        to_map.zero_()
+    problem = _problem(image, map, gradient, is_last, nearest, border, align_corners)
+    if by_image:
+        problem.image_gradient = to_image.data_ptr()
+        steps = _steps(to_image, is_last)
+        problem.gradient_batch_step, problem.gradient_channel_step = steps[:2]
+        problem.gradient_pixel_step = steps[2]
+    if by_map and not nearest:
+        problem.map_gradient = to_map.data_ptr()
+    if by_image or (by_map and not nearest):
+        _run(library().stn_warp_backward, problem)
+    return to_image, to_map
+
+
+def _run(function, problem: Problem) -> None:
+    if function(ctypes.byref(problem)):
+        raise MemoryError("There is no memory for the pixels that a thread holds at once.")
+
+
+def _problem(image, map, output, is_last, nearest, border, align_corners) -> Problem:
+    batch, channels, in_height, in_width = image.shape
+    height, width = output.shape[2:]
+    by_batch, by_channel, by_row, by_column = image.stride()
+    if map.ndim == 3:
+        kind = 0 if map.shape[1] == 2 else 1
+        steps = (map.stride(0), 0, 0, 0)
+    else:
+        kind, steps = 2, map.stride()
+    threads = torch.get_num_threads() if output.numel() > _FEW else 1
+    return Problem(
+        *(image.data_ptr(), by_batch, by_channel, by_row, 1 if in_width == 1 else by_column),
+        *(output.data_ptr(), *_steps(output, is_last)),
+        *(0, 0, 0, 0),
+        *(map.data_ptr(), kind, *steps, 0),
+        *(batch, channels, in_height, in_width, height, width),
+        *(TYPES[image.dtype], align_corners, nearest, border, threads),
+    )
+
+
+def _layout(image: Tensor) -> tuple[Tensor, bool]:
+    """The image as kernels can read it, and whether what comes of it is in channels-last format."""
+    by_channel, by_column = image.stride(1), image.stride(3)
+    if by_column != 1 and by_channel != 1 and image.shape[3] != 1:
+        image = image.contiguous()
+    return image, _is_last(image)
+
+
+def _is_last(image: Tensor) -> bool:
+    return not image.is_contiguous() and image.is_contiguous(memory_format=torch.channels_last)
+
+
+def _empty(image: Tensor, shape, is_last: bool) -> Tensor:
+    form = torch.channels_last if is_last else torch.contiguous_format
+    return torch.empty(shape, dtype=image.dtype, device=image.device, memory_format=form)
+
+
+def _steps(image: Tensor, is_last: bool) -> tuple[int, int, int]:
+    """From image to image, channel to channel, pixel to pixel."""
+    channels, pixels = image.shape[1], image.shape[2] * image.shape[3]
+    return (channels * pixels, 1, channels) if is_last else (channels * pixels, pixels, 1)
+
+
+def _as_map(map: Tensor) -> Tensor:
+    # Autocast and others leave it in its type: coordinates in 16 bits would be wrong by pixels.
+    map = map.float()
+    return map.contiguous() if map.ndim == 3 else map
+
+
+def _map_gradient(map: Tensor) -> Tensor:
+    if map.ndim == 3:
+        return map.new_empty(map.shape)
+    batch, height, width, _ = map.shape
+    return map.new_empty(batch, 2, height, width).movedim(1, -1)
+
+
+# ---- what torch asks of an operator
+
+
+def _fake_forward(image, map, height, width, nearest, border, align_corners):
+    image = _layout(image)[0]
+    return _empty(image, (image.shape[0], image.shape[1], height, width), _is_last(image))
+
+
+def _fake_backward(gradient, image, map, nearest, border, align_corners, by_image, by_map):
+    image = _layout(image)[0]
+    to_image = _empty(image, image.shape, _is_last(image)) if by_image else image.new_empty(0)
+    return to_image, _map_gradient(map) if by_map else map.new_empty(0)
+
+
+def _keep(ctx, inputs, output):
+    image, map, _, _, *options = inputs
+    ctx.save_for_backward(image, map)
+    ctx.options = options
+
+
+def _differentiate(ctx, gradient):
+    by_image, by_map = ctx.needs_input_grad[:2]
+    run = torch.ops.stn_core.warp_backward.default
+    gradients = run(gradient, *ctx.saved_tensors, *ctx.options, by_image, by_map)
+    return _as_asked(gradients, by_image, by_map)
+
+
+def _as_asked(gradients, by_image, by_map):
+    # For each input of the operator, of which the first two are tensors.
+    return gradients[0] if by_image else None, gradients[1] if by_map else None, *[None] * 5
+
+
+def _refuse(ctx, *gradients):
+    raise NotImplementedError(
+        'The backend "fused" has no second derivatives; backend="reference" has them.'
+    )
+
+
+def _forward_of_batch(info, in_dims, image, map, *options):
+    image, map = _join(info.batch_size, in_dims[:2], (image, map))
+    output = torch.ops.stn_core.warp.default(image, map, *options)
+    return output.unflatten(0, (info.batch_size, -1)), 0
+
+
+def _backward_of_batch(info, in_dims, gradient, image, map, *options):
+    tensors = _join(info.batch_size, in_dims[:3], (gradient, image, map))
+    gradients = torch.ops.stn_core.warp_backward.default(*tensors, *options)
+    asked = options[-2:]
+    parted = [
+        g.unflatten(0, (info.batch_size, -1)) if is_asked else g
+        for g, is_asked in zip(gradients, asked, strict=True)
+    ]
+    return tuple(parted), tuple(0 if is_asked else None for is_asked in asked)
+
+
+def _join(count: int, in_dims, tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """The axis of vmap and the batch as one."""
+    whole = [
+        t.unsqueeze(0).expand(count, *t.shape) if dim is None else t.movedim(dim, 0)
+        for t, dim in zip(tensors, in_dims, strict=True)
+    ]
+    return [t.flatten(0, 1) for t in whole]
+
+
+_ops.impl("warp", _forward, "CPU")
+_ops.impl("warp_backward", _backward, "CPU")
+torch.library.register_fake("stn_core::warp", _fake_forward, lib=_ops)
+torch.library.register_fake("stn_core::warp_backward", _fake_backward, lib=_ops)
+torch.library.register_autograd("stn_core::warp", _differentiate, setup_context=_keep, lib=_ops)
+torch.library.register_autograd("stn_core::warp_backward", _refuse, lib=_ops)
+torch.library.register_vmap("stn_core::warp", _forward_of_batch, lib=_ops)
+torch.library.register_vmap("stn_core::warp_backward", _backward_of_batch, lib=_ops)

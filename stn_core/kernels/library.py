@@ -1,0 +1,88 @@
+"""The compiled kernels: which of them this processor can run, and where they lie."""
+
+import ctypes
+import os
+from functools import lru_cache
+
+import torch
+
+from .build import PROCESSORS, SOURCE, BuildError, build, cached, file_name
+
+_FIELDS = """
+    image image_batch_step image_channel_step image_row_step image_column_step
+    output output_batch_step output_channel_step output_pixel_step
+    image_gradient gradient_batch_step gradient_channel_step gradient_pixel_step
+    map kind map_batch_step map_row_step map_column_step map_coordinate_step map_gradient
+    batch channels in_height in_width height width type align_corners nearest border threads
+"""
+
+
+class Problem(ctypes.Structure):
+    """What a kernel is asked to do: `Problem` of cpu/problem.hpp."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in _FIELDS.split()]
+
+
+def library() -> ctypes.CDLL:
+    """The kernels, loaded once, and compiled first where the installation brought none.
+
+    The environment variable STN_CORE_CPU chooses "avx512", "avx2" or "portable".
+
+    Raises:
+        BuildError: If there are none.
+    """
+    return _loaded(processor())
+
+
+@torch.compiler.assume_constant_result
+def why_missing() -> str | None:
+    """Why there are no kernels, in one sentence, or None where there are."""
+    try:
+        library()
+    except BuildError as error:
+        return str(error)
+    return None
+
+
+@torch.compiler.assume_constant_result
+def processor() -> str:
+    """The kind of processor that kernels are taken for.
+
+    Raises:
+        BuildError: If STN_CORE_CPU names none.
+    """
+    asked = os.environ.get("STN_CORE_CPU")
+    if asked is None:
+        return _best()
+    if asked not in PROCESSORS:
+        raise BuildError(f"STN_CORE_CPU must be one of {', '.join(PROCESSORS)}, got {asked!r}.")
+    return asked
+
+
+@lru_cache
+def _best() -> str:
+    found = torch.backends.cpu.get_cpu_capability().lower()
+    return found if found in PROCESSORS else "portable"
+
+
+@lru_cache
+def _outcome(processor: str) -> ctypes.CDLL | str:
+    # A failure is remembered too: the compiler is not tried at every call.
+    path = SOURCE / file_name(processor)
+    try:
+        if not path.exists():
+            path = cached(processor)
+            if not path.exists():
+                build(processor, path)
+        return ctypes.CDLL(str(path))
+    except BuildError as error:
+        return str(error)
+    except OSError as error:
+        return f"The compiled kernels cannot be loaded: {error}."
+
+
+def _loaded(processor: str) -> ctypes.CDLL:
+    found = _outcome(processor)
+    if isinstance(found, str):
+        raise BuildError(found)
+    return found
