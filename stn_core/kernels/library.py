@@ -17,10 +17,22 @@ _FIELDS = """
 """
 
 
+_CONVOLUTION_FIELDS = """
+    gradient weight result
+    batch channels height width filters kernel_height kernel_width pad_height pad_width threads
+"""
+
+
 class Problem(ctypes.Structure):
     """What a kernel is asked to do: `Problem` of cpu/problem.hpp."""
 
     _fields_ = [(name, ctypes.c_int64) for name in _FIELDS.split()]
+
+
+class Convolution(ctypes.Structure):
+    """What the gradient of a convolution is asked: `Convolution` of cpu/convolution.hpp."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in _CONVOLUTION_FIELDS.split()]
 
 
 def library() -> ctypes.CDLL:

@@ -1,6 +1,7 @@
-// The warp of images and its gradients, on one kind of processor: the flags of the compiler say which.
+// What is called from Python, on one kind of processor: the flags of the compiler say which.
 #include <new>
 
+#include "convolution.hpp"
 #include "gradient.hpp"
 
 namespace {
@@ -42,3 +43,9 @@ int by_channels(const Problem& p) try {
 
 STN_EXPORT int stn_warp(const Problem* p) { return by_channels<Forward>(*p); }
 STN_EXPORT int stn_warp_backward(const Problem* p) { return by_channels<Backward>(*p); }
+STN_EXPORT int stn_convolution_input_gradient(const Convolution* p) try {
+  in_parallel(int(p->threads), p->batch, [&](int64_t n) { input_gradient(*p, n); });
+  return 0;
+} catch (const std::bad_alloc&) {
+  return 1;
+}
