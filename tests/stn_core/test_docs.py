@@ -13,6 +13,7 @@ from PIL import Image
 
 import stn_core
 from stn_core import diagnostics, localisation, samplers, transforms as t
+from stn_core.kernels.library import why_missing
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -123,6 +124,13 @@ def test_what_the_table_says_of_a_sampler(name):
         output = sampler(image, grid, padding="zeros", align_corners=False)
         (weights,) = torch.autograd.grad(output.sum(), image)
         assert weights.count_nonzero().item() == int(count)
+
+
+def test_table_of_the_backends_is_that_of_the_rule():
+    if why_missing():
+        pytest.skip("without compiled kernels it is another")
+    text = (ROOT / "docs" / "backends.md").read_text()
+    assert runpy.run_path(str(ROOT / "docs" / "backends.py"))["page"](text) == text
 
 
 def test_pictures_are_those_that_the_script_makes(tmp_path):

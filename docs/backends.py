@@ -1,0 +1,63 @@
+"""The table of docs/backends.md: who computes which warp, as the rule itself says.
+
+`python docs/backends.py` writes it into the page.
+"""
+
+from pathlib import Path
+
+import torch
+
+from stn_core import samplers, transforms as t
+from stn_core.backends import choose
+from stn_core.transforms import Transform
+
+PAGE = Path(__file__).with_suffix(".md")
+BEGIN, END = "<!-- begin: python docs/backends.py -->", "<!-- end -->"
+
+FAMILIES: dict[str, Transform] = {
+    "linear family (`Affine`, `Similarity`, …): its matrix": t.Affine(),
+    "`Projective`: its matrix": t.Projective(),
+    "`ThinPlateSpline` and every other in 2-D: its grid": t.ThinPlateSpline(),
+    "3-D": t.Affine(dims=3),
+}
+SAMPLERS = {
+    "`Bilinear`": samplers.Bilinear(),
+    "`Nearest`": samplers.Nearest(),
+    "any other": samplers.Bicubic(),
+}
+PADDINGS = {"zeros": "zeros", "border": "border", "reflection": "reflection", "a fill value": 0.5}
+TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+
+
+def table() -> str:
+    """A row for each transform and type of image, a column for each sampler and padding."""
+    heads = [f"{sampler}, {padding}" for sampler in SAMPLERS for padding in PADDINGS]
+    lines = [f"| transform | image | {' | '.join(heads)} |", "| --- " * (len(heads) + 2) + "|"]
+    for family, transform in FAMILIES.items():
+        types: dict[tuple[str, ...], list[str]] = {}
+        for dtype in TYPES:
+            cells = tuple(
+                _backend(transform, sampler, padding, dtype)
+                for sampler in SAMPLERS.values()
+                for padding in PADDINGS.values()
+            )
+            types.setdefault(cells, []).append(str(dtype).removeprefix("torch."))
+        lines += [f"| {family} | {', '.join(n)} | {' | '.join(c)} |" for c, n in types.items()]
+    return "\n".join(lines)
+
+
+def page(text: str) -> str:
+    """The page with the table as it is now."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def _backend(transform, sampler, padding, dtype) -> str:
+    image = torch.zeros(1, 1, *[4] * transform.dims, dtype=dtype)
+    theta = torch.zeros(1, transform.num_params)
+    return choose(image, theta, transform, sampler, padding, "auto")[0]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))

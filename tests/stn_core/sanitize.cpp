@@ -1,0 +1,87 @@
+// Random problems for the kernels, in buffers of just their size, under the compiler's sanitizers.
+#include <cstdio>
+#include <random>
+
+#include "warp.cpp"
+
+namespace {
+
+std::mt19937 generator;
+int64_t pick(int64_t low, int64_t high) {
+  return std::uniform_int_distribution<int64_t>(low, high)(generator);
+}
+float normal() { return std::normal_distribution<float>()(generator); }
+
+// On the heap, so that a step outside is seen.
+struct Buffer {
+  std::vector<char> bytes;
+  Buffer(int64_t count, int64_t type) : bytes(count * (type == kFloat ? 4 : 2)) {
+    for (int64_t i = 0; i < count; i++) {
+      if (type == kFloat) store_float(reinterpret_cast<float*>(bytes.data()) + i, normal());
+      if (type == kBfloat16) store_float(reinterpret_cast<Bfloat16*>(bytes.data()) + i, normal());
+      if (type == kFloat16) store_float(reinterpret_cast<Float16*>(bytes.data()) + i, normal());
+    }
+  }
+  int64_t start() { return reinterpret_cast<int64_t>(bytes.data()); }
+};
+
+void warp_once() {
+  Problem p{};
+  int64_t side = pick(0, 3) ? 12 : 40;
+  p.batch = pick(1, 3), p.channels = pick(1, 18);
+  p.in_height = pick(1, side), p.in_width = pick(1, side);
+  p.height = pick(1, side), p.width = pick(1, side);
+  p.type = pick(0, 2), p.kind = pick(0, 2), p.nearest = pick(0, 1), p.border = pick(0, 1);
+  p.align_corners = pick(0, 1), p.threads = pick(1, 3);
+  int64_t in = p.in_height * p.in_width, out = p.pixels();
+  bool is_last = pick(0, 1) && p.channels > 1;
+  Buffer image(p.batch * p.channels * in, p.type), output(p.batch * p.channels * out, p.type);
+  Buffer image_gradient(p.batch * p.channels * in, p.type);
+  int64_t parameters = p.kind == kAffine ? 6 : p.kind == kProjective ? 9 : 2 * out;
+  Buffer map(p.batch * parameters, kFloat), map_gradient(p.batch * parameters, kFloat);
+  auto theta = reinterpret_cast<float*>(map.bytes.data());
+  float scale = pick(0, 4) ? 1 : pick(0, 1) ? 1e6f : 1e38f;
+  for (int64_t i = 0; i < p.batch * parameters; i++) {
+    theta[i] *= scale;
+    if (pick(0, 199) == 0) theta[i] = pick(0, 1) ? NAN : INFINITY;
+  }
+  p.image = image.start(), p.output = output.start(), p.map_ = map.start();
+  p.image_batch_step = p.channels * in, p.image_row_step = p.in_width * (is_last ? p.channels : 1);
+  p.image_channel_step = is_last ? 1 : in, p.image_column_step = is_last ? p.channels : 1;
+  p.output_batch_step = p.channels * out;
+  p.output_channel_step = is_last ? 1 : out, p.output_pixel_step = is_last ? p.channels : 1;
+  p.gradient_batch_step = p.channels * in;
+  p.gradient_channel_step = is_last ? 1 : in, p.gradient_pixel_step = is_last ? p.channels : 1;
+  p.map_batch_step = parameters;
+  bool is_planar = pick(0, 1);
+  p.map_row_step = p.width * (is_planar ? 1 : 2), p.map_column_step = is_planar ? 1 : 2;
+  p.map_coordinate_step = is_planar ? out : 1;
+  stn_warp(&p);
+  if (pick(0, 2)) p.image_gradient = image_gradient.start();
+  if (!p.nearest && pick(0, 2)) p.map_gradient_ = map_gradient.start();
+  if (p.image_gradient || p.map_gradient_) stn_warp_backward(&p);
+}
+
+void convolve_once() {
+  Convolution p{};
+  p.batch = pick(1, 2), p.channels = pick(1, 4), p.filters = pick(1, 3), p.threads = pick(1, 2);
+  p.kernel_height = pick(1, 6), p.kernel_width = pick(1, 6);
+  p.pad_height = pick(0, p.kernel_height - 1), p.pad_width = pick(0, p.kernel_width - 1);
+  p.height = pick(p.kernel_height, 40), p.width = pick(p.kernel_width, 80);
+  Buffer gradient(p.batch * p.filters * p.out_height() * p.out_width(), kFloat);
+  Buffer weight(p.filters * p.channels * p.kernel_height * p.kernel_width, kFloat);
+  Buffer result(p.batch * p.channels * p.height * p.width, kFloat);
+  p.gradient = gradient.start(), p.weight = weight.start(), p.result = result.start();
+  stn_convolution_input_gradient(&p);
+}
+
+}  // namespace
+
+int main(int, char** words) {
+  int count = std::atoi(words[1]);
+  for (int seed = 0; seed < count; seed++) {
+    generator.seed(seed);
+    seed % 4 ? warp_once() : convolve_once();
+  }
+  std::printf("%d problems\n", count);
+}
