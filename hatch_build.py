@@ -1,4 +1,4 @@
-"""What `pip install` does besides copying: it compiles the C++ kernels, where there is a compiler."""
+"""What `pip install` does besides copying: it compiles the C++ kernels, if a compiler is there."""
 
 import importlib.util
 import sysconfig
@@ -11,7 +11,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class KernelHook(BuildHookInterface):
-    """A wheel has the kernels for each kind of processor; an editable install makes its own later."""
+    """A wheel has kernels for each kind of processor; an editable install makes its own later."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
