@@ -131,5 +131,5 @@ def main(data_dir: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    here = Path(__file__).parent / "pictures"
+    here = Path(__file__).with_suffix("")
     main(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2:] else here)
