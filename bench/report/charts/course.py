@@ -13,8 +13,12 @@ MINUTE = 60.0
 
 
 def curves(findings: Findings) -> list[Chart]:
-    """A chart a quantity: the mean over seeds, and a band from the lowest to the highest."""
-    names = list(dict.fromkeys(curve.name for curve in findings.curves))
+    """A chart a quantity: the mean over seeds, and a band from the lowest to the highest.
+
+    What is 0 all the time, as the share of collapsed transformers should be, has none.
+    """
+    moved = (c for c in findings.curves if any(c.low) or any(c.high))
+    names = list(dict.fromkeys(curve.name for curve in moved))
     names.sort(key=lambda name: (not name.endswith("_error"), name))
     return [_curve_chart(findings, name) for name in names]
 
@@ -75,6 +79,7 @@ def _curve_chart(findings: Findings, name: str) -> Chart:
                 },
             ],
         },
+        in_markdown=name.endswith(("_error", "_loss")),
     )
 
 
