@@ -83,12 +83,17 @@ def measure(mode: str, step: Step, device: torch.device) -> Timing:
         warm, kept = list[TimingSample](), list[TimingSample]()
         steps, same = 1, 0
         begun = time.perf_counter()
-        while (spent := time.perf_counter() - begun) < WARMUP_SECONDS[1]:
+        while True:
             warm.append(replace(_block(mode, step, steps, device, gpu), warmup=True))
-            if (seconds := warm[-1].seconds) < BLOCK_SECONDS / 2 and len(warm) > 1:
-                # The first step can take a thousand times as long as the next.
+            now, seconds = time.perf_counter(), warm[-1].seconds
+            if len(warm) <= 2:
+                # The first steps can take a thousand times as long as the next.
+                begun = now
+            elif seconds < BLOCK_SECONDS / 2:
                 steps, same = math.ceil(steps * min(BLOCK_SECONDS / seconds, 10)), len(warm)
-            elif spent > WARMUP_SECONDS[0] and _stable([s.seconds for s in warm[same:]]):
+            elif now - begun >= WARMUP_SECONDS[1]:
+                break
+            elif now - begun > WARMUP_SECONDS[0] and _stable([s.seconds for s in warm[same:]]):
                 break
         before, joules = counters(), gpu and gpu.energy()
         begun = time.perf_counter()
