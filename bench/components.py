@@ -20,6 +20,7 @@ from .errors import BenchError
 ROLES: dict[str, dict[str, str]] = {
     "task": {
         "classify": "bench.tasks.classify:Classify",
+        "colocalise": "bench.tasks.colocalise:Colocalise",
         "latency": "bench.tasks.latency:Latency",
     },
     "dataset": {
@@ -46,11 +47,14 @@ ROLES: dict[str, dict[str, str]] = {
         "tc": "bench.datasets.clutter:TC",
     },
     "model": {
+        "backbone": "bench.models.backbone:Backbone",
         "cnn": "bench.models.cnn:CNN",
         "fcn": "bench.models.fcn:FCN",
         "rnn": "bench.models.rnn:RNN",
+        "svhn_cnn": "bench.models.svhn_cnn:SVHNCNN",
     },
     "localisation": {
+        "backbone": "bench.models.backbone:BackboneLocalisation",
         "cnn": "stn_core.localisation:CNN",
         "fcn": "stn_core.localisation:FCN",
     },

@@ -62,6 +62,8 @@ class Optimizer:
             self._step([s for s in group.slots if s.parameter.grad is not None], lr * group.factor)
 
     def _step(self, slots: list[Slot], lr: float) -> None:
+        if not slots:
+            return
         parameters: list[Tensor] = [slot.parameter for slot in slots]
         gradients = [slot.parameter.grad for slot in slots if slot.parameter.grad is not None]
         decay = self.settings["weight_decay"]
