@@ -186,8 +186,10 @@ def _options(spatial: Mapping[str, Any], make: Make) -> dict[str, Any]:
 
 def _start(transform: Transform) -> Tensor | None:
     """Where `theta` starts in a family without identity: at the centre, on all of the image."""
-    if transform.num_params is None or transform.identity is not None:
-        return None
+    # A model may be built inside `torch.device("meta")`, where nothing would have a value.
+    with torch.device("cpu"):
+        if transform.num_params is None or transform.identity is not None:
+            return None
     if isinstance(transform, Polar | LogPolar):
         return torch.zeros(transform.num_params, dtype=torch.float64, device="cpu")
     return tile_poses(transform, (1,) * transform.dims)[0]

@@ -96,10 +96,14 @@ def create(
     config = timm.models.get_pretrained_cfg(architecture)
     if config is not None and config.fixed_input_size:
         options["img_size"] = in_shape[1:]
+    # Weights that cannot be had are to be missed when a study is checked, on `meta`, too.
+    device = torch.get_default_device()
     try:
-        return timm.create_model(
-            architecture, pretrained=pretrained, in_chans=in_shape[0], **options
-        )
+        with torch.device("cpu" if pretrained else device):
+            net = timm.create_model(
+                architecture, pretrained=pretrained, in_chans=in_shape[0], **options
+            )
+        return net.to(device)
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"`{architecture}`: {str(error).splitlines()[0]}; `pretrained: false` needs no weights"

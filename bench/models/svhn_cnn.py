@@ -55,6 +55,11 @@ class SVHNCNN(nn.Module):
             self.add_module(f"relu{8 + i}", nn.ReLU())
             features = units
         self.dropout11 = nn.Dropout(dropout)
+        # torch starts smaller: a layer halves what passes, and after ten nothing is left.
+        for layer in self.children():
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
         self.classifier = nn.Linear(features, num_classes) if num_classes else nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:

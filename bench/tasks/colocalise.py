@@ -1,6 +1,6 @@
 """Co-localisation: find what a set of images has in common, without a label (the paper's A.6)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class CoLocaliser(nn.Module):
         if not self.training:
             return boxes(self.transformer, image)
         crop = self.transformer(image)
-        return self._code(crop), self._code(_random_crops(image, crop.shape[2:]))
+        return self._code(crop), self._code(random_crops(image, crop.shape[2:]))
 
     def _code(self, crop: Tensor) -> Tensor:
         """What all layers with ReLU, and the last one, give of a crop, `(batch, features)`."""
@@ -138,7 +138,7 @@ def missed(found: Tensor, targets: Tensor) -> Tensor:
     return both / (areas[0] + areas[1] - both) <= 0.5
 
 
-def _random_crops(image: Tensor, size: torch.Size) -> Tensor:
+def random_crops(image: Tensor, size: Sequence[int]) -> Tensor:
     """A crop of each image, of a size in pixels, at a place drawn from torch's generator."""
     height, width = size
     down = torch.randint(image.shape[2] - height + 1, (len(image),), device=image.device)
@@ -157,8 +157,11 @@ def _colocaliser(settings: Mapping[str, Any], data: Resident, place: Place) -> C
     """
     net = build.model(settings, data.dataset, place.folder)
     front, encoder = (getattr(net, name, None) for name in ("transformer", "model"))
-    good = isinstance(front, SpatialTransformer) and front.output_size == (SIDE, SIDE)
-    if not good or encoder is None:
+    if (
+        not isinstance(front, SpatialTransformer)
+        or not isinstance(encoder, nn.Module)
+        or front.output_size != (SIDE, SIDE)
+    ):
         raise BenchError(
             f"task `colocalise`: needs one transformer at the input with output_size [{SIDE}, "
             f"{SIDE}], the size of the digits that its encoder is trained on"

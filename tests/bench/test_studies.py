@@ -1,0 +1,144 @@
+"""The studies that ship: they plan, and their models, made small, learn on real data."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from command import ROOT
+
+import stn_core
+from bench import build
+from bench.study import load_study
+from bench.tasks import colocalise
+from bench.tasks.colocalise import boxes, missed, random_crops, triplet_hinge
+from bench.tasks.resident import resident
+from bench.tasks.task import Place
+from bench.training import training_step
+
+FILES = sorted((ROOT / "studies").glob("*.yaml"))
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_study_plans_in_full_and_in_short(file):
+    study = load_study(file)
+    assert study.question.endswith("?")
+    for profile in ("short",) if "profiles:" in file.read_text() else ():
+        short = load_study(file, profile=profile)
+        assert 0 < len(short.variants) <= len(study.variants)
+
+
+def place() -> Place:
+    folder = os.environ.get("STN_BENCH_DATA")
+    if not folder:
+        pytest.skip("STN_BENCH_DATA names no folder with MNIST, svhn_boxes and CUB_200_2011")
+    return Place(CPU, Path(folder), ROOT / "studies")
+
+
+def settings_of(study, variant, *words):
+    loaded = load_study(ROOT / f"studies/{study}.yaml", words, profile="short")
+    (found,) = [v for v in loaded.variants if v.name == variant]
+    return found.settings(loaded.task)
+
+
+TINY = ("model.parameters=20000",)
+SMALL = ("model.filters=[8, 16]",)
+NARROW = ("model.width=0.1", "model.dropout=0.0")
+# Study, variant, overrides, size of the fixed subset, steps, learning rate.
+CASES = [
+    ("paper_distorted_mnist", "ST-FCN affine", ("model.parameters=60000",), 16, 30, 3e-3),
+    ("paper_distorted_mnist", "ST-CNN affine, distortion=rts", TINY, 8, 30, 3e-3),
+    ("paper_cluttered_mnist", "ST-CNN", ("model.parameters=60000",), 8, 30, 3e-3),
+    ("paper_addition", "2×ST-FCN affine", (), 8, 20, 2e-3),
+    ("architecture", "ST, model=rnn", TINY, 8, 40, 5e-3),
+    ("transform_type", "affine then spline", SMALL, 8, 40, 3e-3),
+    ("transform_type", "diffeomorphic flow", SMALL, 8, 40, 3e-3),
+    ("placement", "placement=SL2", (), 8, 30, 3e-3),
+    ("placement", 'placement=["input", "conv2"]', (), 8, 30, 3e-3),
+    ("sampler_kernel", "linearised multi-sample, output_size=[20, 20]", (), 8, 30, 3e-3),
+    ("recurrent", "recurrent", SMALL, 4, 40, 3e-3),
+    ("theta_forward", "ST with theta", SMALL, 8, 30, 3e-3),
+    ("localisation_lr", "0.1", SMALL, 8, 60, 0.05),
+    ("attention_cost", "antialiased crop of 64", NARROW, 4, 80, 2e-3),
+    ("paper_svhn", "ST-CNN Multi", NARROW, 4, 60, 2e-3),
+    ("paper_3d", "ST projected CNN", (), 8, 15, 3e-3),
+    ("paper_birds", "2×ST-CNN 224", ("model.architecture=test_resnet",), 4, 15, 3e-3),
+]
+
+
+@pytest.mark.parametrize(
+    ("study", "variant", "words", "size", "steps", "lr"), CASES, ids=[c[0] + c[1] for c in CASES]
+)
+def test_a_small_model_learns_a_fixed_subset(study, variant, words, size, steps, lr):
+    """Better than the commonest answer: forward, backward and update do their work."""
+    where = place()
+    settings = settings_of(study, variant, *words)
+    torch.manual_seed(0)
+    data = resident(settings, 0, where)
+    net = build.model(settings, data.dataset, where.folder)
+    images, targets = data.batch(size)
+    step = training_step(net.train(), settings["train"])
+    for _ in range(steps):
+        step(images, targets, lr)
+    labels = targets.reshape(size, -1)
+    with torch.no_grad():
+        right = (net(images).argmax(-1).reshape(size, -1) == labels).float().mean().item()
+    commonest = (labels == labels.mode(0).values).float().mean().item()
+    assert right > 1.2 * commonest or right == 1, f"{right}, by the commonest answer {commonest}"
+
+
+def test_a_box_is_where_the_crop_looks():
+    transform = stn_core.transforms.Attention()
+    transformer = stn_core.SpatialTransformer(Fixed(0.5, 0.25, -0.5), transform)
+    # Half of 84×60 pixels, its centre moved by a quarter of the half-width right, half up.
+    wanted = [[84 * (0.625 - 0.25), 60 * (0.25 - 0.25), 84 * (0.625 + 0.25), 60 * (0.25 + 0.25)]]
+    assert boxes(transformer, torch.zeros(1, 1, 60, 84)).tolist() == wanted
+
+
+class Fixed(torch.nn.Module):
+    """A localisation network that always says the same."""
+
+    def __init__(self, *theta):
+        super().__init__()
+        self.theta = theta
+
+    def forward(self, image):
+        return image.new_tensor([self.theta]).expand(len(image), -1)
+
+
+def test_an_image_is_missed_at_an_overlap_of_a_half_or_less():
+    true = torch.tensor([[0.0, 0, 10, 10]]).expand(4, 4)
+    found = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 5.1], [20, 20, 30, 30]])
+    assert missed(found, true).tolist() == [False, True, False, True]
+
+
+def test_the_triplet_hinge_by_hand():
+    crops, random = torch.randn(4, 3), torch.randn(4, 3)
+    apart = torch.cdist(crops.double(), crops.double()) ** 2
+    own = ((crops - random).double() ** 2).sum(1)
+    pairs = [(n, m) for n in range(4) for m in range(4) if m != n]
+    terms = [max(0.0, float(apart[n, m] - own[n]) + 1) for n, m in pairs]
+    loss = float(triplet_hinge((crops, random), torch.zeros(4)))
+    assert loss == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+
+
+def test_a_random_crop_is_a_piece_of_its_image():
+    image = torch.arange(2 * 6 * 7.0).view(2, 1, 6, 7)
+    for crop, whole in zip(random_crops(image, (2, 3)), image, strict=True):
+        pieces = whole.unfold(1, 2, 1).unfold(2, 3, 1).flatten(1, 2)[0]
+        assert any(torch.equal(crop[0], piece) for piece in pieces)
+
+
+def test_colocalisation_learns(monkeypatch):
+    """The loss falls by the triplets alone."""
+    where = place()
+    monkeypatch.setitem(colocalise.ENCODER, "steps", 20)
+    words = ["train.steps=40", "train.batch_size=16", "train.lr=3e-3"]
+    variant = load_study(ROOT / "studies/paper_colocalisation.yaml", profile="short").variants[0]
+    settings = settings_of("paper_colocalisation", variant.name, *words)
+    found = colocalise.Colocalise().accuracy(settings, 0, where)
+    values = {m.name: m.value for m in found.metrics}
+    assert values["localised"] == 100 - values["test_error"]
+    losses = [c.value for c in found.curves if c.name == "train_loss"]
+    assert min(losses[10:]) < 0.8 * losses[0]
