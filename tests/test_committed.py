@@ -25,7 +25,10 @@ def test_a_committed_report_is_what_its_store_gives(store, tmp_path, monkeypatch
     location = store.relative_to(ROOT)
     study = Study.model_validate_json(ResultStore(location).read_study(store.name))
     made = write_report(study, location, output=tmp_path)
-    assert made.markdown.read_text() == (store / "report.md").read_text()
+    for name in ("report.md", "variants.csv", "variants.tex"):
+        assert (store / name).is_file(), f"{location}/{name}: commit what `stn-bench report` writes"
+        assert (tmp_path / name).read_bytes() == (store / name).read_bytes(), name
+    assert made.undone == 0
     assert {f.name for f in tmp_path.glob("*.svg")} == {f.name for f in store.glob("*.svg")}
 
 
