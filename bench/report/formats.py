@@ -21,6 +21,9 @@ LATEX = {
 }  # fmt: skip
 NONE_TEX = "--"
 
+# A picture of more variants than these cannot be read, and takes seconds to draw.
+MANY = 60
+
 
 def markdown(findings: Findings, charts: Mapping[str, str]) -> str:
     """The report as Markdown; `charts` are captions by the name of the SVG file beside it."""
@@ -30,6 +33,10 @@ def markdown(findings: Findings, charts: Mapping[str, str]) -> str:
     parts += [f"Run with {_plain(settings_line(findings))}."] if settings_line(findings) else []
     parts += [markdown_table(variants_table(findings)), _plain(notes(findings))]
     parts += [f"![{_plain(caption)}]({name})" for name, caption in charts.items()]
+    if len(findings.rows) > MANY:
+        parts += [
+            f"Charts of so many variants ({len(findings.rows)}) stand in `report.html` alone."
+        ]
     parts += ["\n".join(f"- {_paragraph(sentence)}" for sentence in details(findings))]
     for title, table in (
         ("Main effects", effects_table(findings, interactions=False)),

@@ -10,7 +10,7 @@ from ..results import ResultStore
 from ..study import Study
 from .answer import findings
 from .charts import charts, svg
-from .formats import csv_text, latex, markdown, text_table
+from .formats import MANY, csv_text, latex, markdown, text_table
 from .page import html, report_page
 from .tables import variants_table
 from .words import answer
@@ -57,7 +57,8 @@ def write_report(
     rows = asked_for(study, there.table)
     found = findings(study, state, rows, command)
     drawn, table = charts(found), variants_table(found)
-    pictured = {f"{c.name}.svg": c for c in drawn.values() if c.in_markdown}
+    few = len(found.rows) <= MANY
+    pictured = {f"{c.name}.svg": c for c in drawn.values() if c.in_markdown and few}
     files = {
         **{name: svg(chart) for name, chart in pictured.items()},
         "report.md": markdown(found, {name: chart.title for name, chart in pictured.items()}),

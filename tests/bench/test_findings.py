@@ -33,7 +33,7 @@ def by_name(found):
 def test_differences_are_those_of_a_paired_t_test(study):
     found = by_name(find(study, trained(study, ERRORS)))
     difference = found["ST"].difference
-    want = stats.ttest_rel(ERRORS["ST"], ERRORS["CNN"])
+    want: Any = stats.ttest_rel(ERRORS["ST"], ERRORS["CNN"])
     assert difference.estimate.mean == pytest.approx(-17)
     low, high = want.confidence_interval()
     assert (difference.estimate.low, difference.estimate.high) == pytest.approx((low, high))
