@@ -102,8 +102,8 @@ def run(
         bool, typer.Option(help="Without Ray, one trial after the other.")
     ] = False,
     rerun: Annotated[
-        Optional[Literal["stale", "all"]],  # noqa: UP045
-        typer.Option(help="Do again what is good: stale, all."),
+        Optional[Literal["stale", "failed", "all"]],  # noqa: UP045
+        typer.Option(help="Do again what is good but stale, what failed for good, or all."),
     ] = None,
 ) -> None:
     """Run what a study lacks in the store, then report. 0: all done, 1: some failed."""

@@ -13,6 +13,18 @@ class InfrastructureError(BenchError):
     exit_status = 5
 
 
+class StoreError(InfrastructureError):
+    """The store of results cannot be read or written."""
+
+
+class DiskFull(StoreError):
+    """The store of results has no room left."""
+
+
+class BadData(BenchError):
+    """A data set's files are not what they should be."""
+
+
 class StudyError(BenchError):
     """Every problem of a study at once, one line each: `file:line: key: what is wrong`."""
 

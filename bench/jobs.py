@@ -5,7 +5,7 @@ import datetime
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from .environment import environment
 from .results import Attempt
 from .results.schema import PROTOCOL, FailureKind
 from .study import Trial
+from .study.schema import Resources, Retries
 from .study.study import PhaseName, canonical_json
 
 
@@ -20,7 +21,8 @@ from .study.study import PhaseName, canonical_json
 class Job:
     """An attempt to be made, the `attempt`-th at this phase of this trial, on `threads` threads.
 
-    One at timing belongs to a `round`, in which every variant is timed once.
+    One at timing belongs to a `round`, in which every variant is timed once. `expected` are the
+    seconds that earlier attempts at its variant took.
     """
 
     trial: Trial
@@ -28,6 +30,7 @@ class Job:
     attempt: int
     threads: int
     round: int | None = None
+    expected: float | None = None
 
     @property
     def key(self) -> str:
@@ -86,21 +89,36 @@ class Launch:
     folder: Path
     data_dir: Path | None
     code_hash: str
+    resources: Resources = Resources()
+    retries: Retries = Retries()
+    began: float = field(default_factory=time.time)
+
+    def timeout(self, job: "Job") -> float | None:
+        """Seconds that a job may take."""
+        return getattr(self.resources, job.phase).timeout
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended; its row is in the store."""
+    """How an attempt ended; its row is in the store.
+
+    Attributes:
+        elsewhere: It was not made here, since another run on this store makes it now (`running`),
+            or has made it (`done`).
+    """
 
     job: Job
     failure: str | None
     failure_kind: FailureKind | None
     seconds: float
+    elsewhere: Literal["running", "done"] | None = None
 
 
 @dataclass(frozen=True)
 class Event:
     """What a run reports: jobs are `planned`, one `started` or `ended`, a `stage` begins.
+
+    One that is `stopped` is left to another run for now.
 
     Attributes:
         kind: What happened.
@@ -108,13 +126,17 @@ class Event:
         count: How many jobs are planned.
         job: The job, where it is one that started or ended.
         outcome: How it ended.
+        again: The job that takes its place, where it is tried again.
+        place: Where it runs: host and device.
     """
 
-    kind: Literal["planned", "started", "ended", "stage"]
+    kind: Literal["planned", "started", "ended", "stopped", "stage"]
     text: str = ""
     count: int = 0
     job: Job | None = None
     outcome: Outcome | None = None
+    again: Job | None = None
+    place: str = ""
 
 
 def one_line(error: BaseException) -> str:

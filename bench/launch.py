@@ -4,6 +4,7 @@ import datetime
 import os
 import secrets
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 from .environment import code_hash, local_device
 from .errors import BenchError
 from .jobs import Event, Job, Launch
-from .ledger import COLUMNS, Rerun, account
+from .ledger import COLUMNS, Rerun, account, made_twice
 from .results import ResultStore
+from .results.marks import Mark, of_run
 from .runner.in_process import InProcess
 from .runner.runner import Runner
 from .study import Study
@@ -37,7 +39,7 @@ def run(
         device: `auto`, `cpu` or `cuda`; auto is cuda where there is a GPU.
         address: Address of a Ray cluster; None starts a local one.
         in_process: Run here, one trial after the other, without Ray.
-        rerun: Do again what is good but `stale`, or `all`.
+        rerun: Do again what is good but `stale`, what has `failed` for good, or `all`.
 
     Raises:
         BenchError: The study, its data or its resources cannot work.
@@ -50,6 +52,8 @@ def run(
         folder=Path(study.folder),
         data_dir=data_dir and data_dir.expanduser().resolve(),
         code_hash=code_hash(study.own_files()),
+        resources=study.resources,
+        retries=study.retries,
     )
     there = store.read(COLUMNS)
     for file in there.corrupt:
@@ -63,41 +67,71 @@ def run(
         if not state.jobs:
             store.write_study(study.name, study.as_stored())
             return
-    yield Event("stage", text="start")
-    with _runner(study, in_process, address) as runner:
-        has = runner.device()
-        if device == "cuda" != has:
-            raise BenchError("--device cuda: there is no GPU; use --device cpu")
-        known = known or has
-        _close_interrupted(study, known, store, launch)
-        rows = store.read(COLUMNS).table
-        jobs = account(study, known, rows, launch.code_hash, rerun=rerun).jobs
-        yield Event("planned", count=len(jobs))
-        yield Event("stage", text="check")
-        runner.check(study, known, launch)
-        store.write_study(study.name, study.as_stored())
-        yield Event("stage", text="accuracy")
-        failed: set[str] = set()
-        for event in runner.accuracy(_training(study, jobs, store), launch):
-            if event.outcome and event.job:
-                change = failed.add if event.outcome.failure else failed.discard
-                change(event.job.trial.trial_id)
-            yield event
-        yield Event("stage", text="timing")
-        # What could not be trained is not timed, and no round is made for its sake.
-        state = account(study, known, rows, launch.code_hash, rerun=rerun, without=failed)
-        yield from runner.timing([job for job in state.jobs if job.phase == "timing"], launch)
+    with store.mark(of_run(study.name, launch.run_id)):
+        yield Event("stage", text="start")
+        with _runner(in_process, address) as runner:
+            yield from _on(runner, study, device, known, store, launch, rerun)
         yield Event("stage", text="store")
-    store.compact()
+        rows = store.read(COLUMNS).table
+        if twice := made_twice(study, rows, launch.run_id):
+            text = f"made twice, here and by another run: {', '.join(sorted(twice))}"
+            yield Event("stage", text=text)
+    if not _other_runs(store, launch):
+        store.compact()
 
 
-def _runner(study: Study, in_process: bool, address: str | None) -> Runner:
+def _on(
+    runner: Runner,
+    study: Study,
+    device: str,
+    known: str | None,
+    store: ResultStore,
+    launch: Launch,
+    rerun: Rerun | None,
+) -> Iterator[Event]:
+    has = runner.device()
+    if device == "cuda" != has:
+        raise BenchError("--device cuda: there is no GPU; use --device cpu")
+    known = known or has
+    _close_interrupted(study, known, store, launch)
+    rows = store.read(COLUMNS).table
+    jobs = account(study, known, rows, launch.code_hash, rerun=rerun).jobs
+    yield Event("planned", count=len(jobs))
+    yield Event("stage", text="check")
+    runner.check(study, known, launch)
+    store.write_study(study.name, study.as_stored())
+    yield Event("stage", text="accuracy")
+    failed: set[str] = set()
+    for event in runner.accuracy(_training(study, jobs, store), launch):
+        if event.outcome and event.job:
+            change = failed.add if event.outcome.failure else failed.discard
+            change(event.job.trial.trial_id)
+        yield event
+    older = [mark for mark in _other_runs(store, launch) if mark.run_id < launch.run_id]
+    if older and any(job.phase == "timing" for job in jobs):
+        yield Event("stage", text=f"waiting for run {older[0].run_id} on {older[0].host} to end")
+        while any(mark.run_id < launch.run_id for mark in _other_runs(store, launch)):
+            time.sleep(1)
+        # It has timed meanwhile what it shares with this one.
+        rows, rerun = store.read(COLUMNS).table, None
+    yield Event("stage", text="timing")
+    # What could not be trained is not timed, and no round is made for its sake.
+    state = account(study, known, rows, launch.code_hash, rerun=rerun, without=failed)
+    yield from runner.timing([job for job in state.jobs if job.phase == "timing"], launch)
+
+
+def _other_runs(store: ResultStore, launch: Launch) -> list[Mark]:
+    marks = store.marks(but_of=launch.run_id)
+    return [mark for mark in marks if mark.phase == "run" and mark.alive]
+
+
+def _runner(in_process: bool, address: str | None) -> Runner:
     if in_process:
         return InProcess()
     _secure_ray(local=address is None)
     from .runner.on_ray import OnRay
 
-    return OnRay(study.resources, address)
+    return OnRay(address)
 
 
 def _secure_ray(local: bool) -> None:
@@ -130,7 +164,9 @@ def _close_interrupted(study: Study, device: str, store: ResultStore, launch: La
     trials = {trial.trial_id: trial for trial in study.trials(device)}
     for mark in store.marks():
         trial = trials.get(mark.trial_id)
-        if trial is None or mark.alive:
+        if mark.phase == "run" and not mark.alive:
+            store.remove_mark(mark)
+        if mark.phase == "run" or trial is None or mark.alive:
             continue
         job = Job(trial, mark.phase, mark.attempt, getattr(study.resources, mark.phase).cpus)
         failure = f"Interrupted: its worker ({mark.host}, process {mark.pid}) is gone"

@@ -16,11 +16,11 @@ from .results.schema import PROTOCOL
 from .study import Study
 from .study.study import Trial
 
-Rerun = Literal["stale", "all"]
+Rerun = Literal["stale", "failed", "all"]
 
 COLUMNS = [
     "trial_id", "phase", "attempt", "status", "failure_kind", "code_hash", "protocol", "threads",
-    "device", "started_at", "round", "run_id",
+    "device", "started_at", "round", "run_id", "seconds",
 ]  # fmt: skip
 
 Rows = dict[tuple[str, str], list[dict[str, Any]]]
@@ -61,7 +61,8 @@ def account(
     """Compare a study with the rows of a store, of which only `COLUMNS` are needed.
 
     `jobs` are the attempts that a run has to make: for every phase without a good one, and for
-    those that `rerun` asks for. `code` is the hash of the code as it is now. A round of timing that
+    those that `rerun` asks for; what diverged by this code would again, and is made again only
+    when `rerun` says so. `code` is the hash of the code as it is now. A round of timing that
     lacks a variant is made again with all of them, so that they lie side by side; trials in
     `without` cannot be timed, and no round waits for them.
     """
@@ -72,7 +73,8 @@ def account(
     states: dict[str, list[str]] = {
         s: [] for s in ("done", "failed", "running", "missing", "stale")
     }
-    trials, jobs = study.trials(device), []
+    trials, jobs, hopeless = study.trials(device), list[Job](), set[str]()
+    seconds = _seconds(trials, rows)
     for trial in trials:
         done, failed, stale = True, False, False
         for phase in trial.phases:
@@ -85,14 +87,19 @@ def account(
             current = _made(study, phase, [row for row in good if row["code_hash"] == code])
             stale |= code is not None and made and not current
             again = rerun == "all" or (rerun == "stale" and made and not current)
-            if phase == "accuracy" and (not made or again):
-                jobs.append(Job(trial, phase, _next(attempts), study.resources.accuracy.cpus))
+            if phase == "accuracy" and not made and rerun is None and _for_good(attempts, code):
+                hopeless.add(trial.trial_id)
+            elif phase == "accuracy" and (not made or again):
+                expected = seconds.get(trial.variant)
+                cpus = study.resources.accuracy.cpus
+                jobs.append(Job(trial, phase, _next(attempts), cpus, expected=expected))
         running = any((trial.trial_id, phase) in alive for phase in trial.phases)
         state = "done" if done else "running" if running else "failed" if failed else "missing"
         states[state].append(trial.trial_id)
         if done and stale:
             states["stale"].append(trial.trial_id)
-    jobs += _rounds(study, [t for t in trials if t.trial_id not in without], rows, code, rerun)
+    timed = [t for t in trials if t.trial_id not in without and t.trial_id not in hopeless]
+    jobs += _rounds(study, timed, rows, code, rerun)
     return Account(device, **{s: tuple(ids) for s, ids in states.items()}, jobs=tuple(jobs))
 
 
@@ -114,6 +121,39 @@ def _rounds(
         for i, r in enumerate(left)
         for trial in (timed if r % 2 == 0 else reversed(timed))
     ]
+
+
+def _seconds(trials: list[Trial], rows: Rows) -> dict[str, float]:
+    """By variant the mean seconds of its good trainings."""
+    found: dict[str, list[float]] = {}
+    for trial in trials:
+        good = [row for row in rows.get((trial.trial_id, "accuracy"), []) if _well(row)]
+        found.setdefault(trial.variant, []).extend(row["seconds"] for row in good)
+    return {variant: sum(all_) / len(all_) for variant, all_ in found.items() if all_}
+
+
+def _for_good(attempts: list[dict[str, Any]], code: str | None) -> bool:
+    """Whether the newest attempt failed in a way in which the same code would fail again."""
+    ended = _ended(attempts)
+    newest = ended[-1] if ended else {}
+    return newest.get("failure_kind") == "diverged" and newest["code_hash"] == code
+
+
+def made_twice(study: Study, table: pa.Table, run_id: str) -> set[str]:
+    """What a run made well that another had made well while it ran: `variant, seed 0`."""
+    rows = [row for row in table.select(COLUMNS).to_pylist() if _well(row)]
+    mine = {(row["trial_id"], row["round"]): row for row in rows if row["run_id"] == run_id}
+    began = min((row["started_at"] for row in mine.values()), default=None)
+    trials = {t.trial_id: t for d in ("cpu", "cuda") for t in study.trials(d)} if mine else {}
+    return {
+        f"{trial.variant}, seed {trial.seed}"
+        for row in rows
+        if row["run_id"] != run_id
+        and (row["trial_id"], row["round"]) in mine
+        and began is not None
+        and row["started_at"] >= began
+        and (trial := trials.get(row["trial_id"])) is not None
+    }
 
 
 def study_account(study: Study, table: pa.Table, marks: Iterable[Mark], device: str) -> Account:

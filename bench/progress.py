@@ -73,13 +73,18 @@ def follow(events: Iterable[Event], console: Console) -> Tally:
 
 
 def _count(tally: Tally, event: Event, console: Console) -> None:
+    if event.kind == "stopped":
+        tally.running -= 1
+        return
     if event.kind == "started" or event.outcome is None or event.job is None:
         tally.running += 1
         tally.begun = tally.begun or time.perf_counter()
         return
     tally.running -= 1
     outcome = event.outcome
-    if outcome.failure:
+    if event.again is not None:
+        pass  # it is still to be made
+    elif outcome.failure:
         tally.failed += 1
     else:
         tally.done += 1

@@ -4,14 +4,16 @@ import datetime
 import json
 import os
 import random
+import signal
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from safetensors.torch import load, save
 from .build import build, dataset, model
 from .conditions import pin
 from .environment import cpu_name
-from .errors import BenchError
+from .errors import BadData, BenchError, DiskFull, StoreError
 from .jobs import Job, Launch, Outcome, one_line
 from .results import Attempt, ResultStore
 from .results.marks import Mark, this_process
@@ -32,6 +34,24 @@ from .training import Diverged
 
 # A trial that is cut short loses at most this much.
 KEEP_SECONDS = 60.0
+# So long a worker waits with a finished row for a store that is away.
+PATIENCE_SECONDS = 60.0
+
+
+class TimeLimit(Exception):
+    """An attempt took longer than the study lets it."""
+
+
+# What an exception is a failure of; in this order.
+KINDS: dict[type[Exception], FailureKind] = {
+    torch.OutOfMemoryError: "out_of_memory",
+    MemoryError: "out_of_host_memory",
+    Diverged: "diverged",
+    TimeLimit: "timeout",
+    BadData: "bad_data",
+    DiskFull: "disk_full",
+    StoreError: "store",
+}
 
 
 def check_study(study: Study, device: str, launch: Launch) -> None:
@@ -51,18 +71,21 @@ def check_study(study: Study, device: str, launch: Launch) -> None:
 
 
 def run_attempt(job: Job, launch: Launch) -> Outcome:
-    """Run a job here, on its threads and from its seed.
+    """Run a job here, on its threads and from its seed, but not what another run makes now.
 
     Raises:
         InfrastructureError: The store cannot be written; all else that goes wrong is a row.
     """
     store = ResultStore(launch.store)
-    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     measured, failure, kind, trace = Measured(), None, None, None
     without_kernel: list[str] = []
-    with store.mark(_mark(job, launch)):
+    mark = _mark(job, launch)
+    with store.mark(mark):
+        if elsewhere := _elsewhere(job, launch, store, mark):
+            return Outcome(job, None, None, 0.0, elsewhere)
+        started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         try:
-            with _reproducible(job) as without_kernel:
+            with _reproducible(job) as without_kernel, _limited(launch.timeout(job)):
                 measured = _run_phase(job, launch, store)
         except Exception as error:
             failure, kind, trace = one_line(error), _kind(error), traceback.format_exc()
@@ -72,7 +95,8 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
             weights = {
                 k: v.detach().cpu().clone().contiguous() for k, v in measured.weights.items()
             }
-            store.write_checkpoint(job.trial.trial_id, save(weights))
+            content = save(weights)
+            _patiently(launch, lambda: store.write_checkpoint(job.trial.trial_id, content))
         attempt = Attempt(
             **job.fields(launch),
             status="done" if failure is None else "failed",
@@ -88,7 +112,7 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
             timings=measured.timings,
             pictures=measured.pictures,
         )
-        store.write(attempt)
+        _patiently(launch, lambda: store.write(attempt))
         if job.phase == "accuracy" and kind in (None, "diverged"):
             store.remove_partial(job.trial.trial_id)
     return Outcome(job, failure, kind, seconds)
@@ -141,6 +165,72 @@ def _mark(job: Job, launch: Launch) -> Mark:
     )  # fmt: skip
 
 
+def _elsewhere(
+    job: Job, launch: Launch, store: ResultStore, mine: Mark
+) -> Literal["running", "done"] | None:
+    """Whether another run on the store makes this attempt now, or has made it since this one began.
+
+    Whoever marked first goes on. A timing waits until no other run works on its host, and what is
+    to be trained there waits until it has been timed.
+    """
+    others = [mark for mark in store.marks(but_of=launch.run_id) if mark.alive]
+    same_host = [mark for mark in others if mark.host == mine.host and mark.phase != "run"]
+    if job.phase == "timing":
+        while any(mark.alive for mark in same_host):
+            time.sleep(0.2)
+    elif any(mark.phase == "timing" for mark in same_host):
+        return "running"
+    for mark in others:
+        same = (mark.trial_id, mark.phase) == (mine.trial_id, mine.phase)
+        if same and job.phase == "accuracy" and mark.order < mine.order:
+            return "running"
+    if not others or job.phase == "timing":
+        return None
+    rows = store.rows_of(job.trial.trial_id, job.phase)
+    made = any(
+        row["status"] == "done"
+        and row["run_id"] != launch.run_id
+        and row["started_at"].timestamp() + row["seconds"] >= launch.began
+        for row in rows
+    )
+    return "done" if made else None
+
+
+def _patiently(launch: Launch, write: Callable[[], object]) -> None:
+    """Write what has cost much, though the store be away for a while; a full disk stays full."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            ResultStore(launch.store).check_seen(launch.run_id)
+            write()
+            return
+        except DiskFull:
+            raise
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+@contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """Raise `TimeLimit` in the block after so many seconds, where this is the main thread."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeLimit(f"it ran for more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @contextmanager
 def _reproducible(job: Job) -> Iterator[list[str]]:
     """Threads, seeds and deterministic kernels as the job wants them, and as they were afterwards.
@@ -179,6 +269,7 @@ def _reproducible(job: Job) -> Iterator[list[str]]:
 
 
 def _kind(error: Exception) -> FailureKind:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "out_of_memory"
-    return "diverged" if isinstance(error, Diverged) else "exception"
+    for kind in KINDS:
+        if isinstance(error, kind):
+            return KINDS[kind]
+    return "exception"

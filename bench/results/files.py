@@ -1,6 +1,7 @@
 """Files that are there whole or not at all: in a folder, on NFS, or in an object store."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pyarrow.fs as fs
 import pyarrow.parquet as pq
 
-from ..errors import InfrastructureError
+from ..errors import DiskFull, InfrastructureError, StoreError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Corrupt(Exception):
@@ -33,14 +36,16 @@ def open_location(location: str | Path) -> tuple[fs.FileSystem, str]:
         raise InfrastructureError(f"store {text}: cannot be opened: {error}") from None
 
 
-def write_whole(system: fs.FileSystem, path: str, content: bytes) -> None:
+def write_whole(system: fs.FileSystem, path: str, content: bytes, *, durable: bool = True) -> None:
     """Write a file so that no reader, and no crash, ever sees a part of it.
 
     In a folder: temporary name, fsync, rename, fsync of the folder. In an object store a key
-    appears only when its upload is complete.
+    appears only when its upload is complete. What is not `durable` may be lost when the machine
+    dies, and costs no fsync.
 
     Raises:
-        InfrastructureError: The store cannot be written.
+        DiskFull: The store has no room left.
+        StoreError: The store cannot be written.
     """
     try:
         if not isinstance(system, fs.LocalFileSystem):
@@ -53,18 +58,22 @@ def write_whole(system: fs.FileSystem, path: str, content: bytes) -> None:
         try:
             with open(temporary, "wb") as stream:
                 stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             os.replace(temporary, final)
         finally:
             temporary.unlink(missing_ok=True)
+        if not durable:
+            return
         folder = os.open(final.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except OSError as error:
-        raise InfrastructureError(f"store: cannot write {path}: {error}") from error
+        kind = DiskFull if error.errno in FULL else StoreError
+        raise kind(f"store: cannot write {path}: {error}") from error
 
 
 def read_bytes(system: fs.FileSystem, path: str) -> bytes:

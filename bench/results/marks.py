@@ -1,4 +1,4 @@
-"""Marks of attempts under way: a file that beats while its worker lives."""
+"""Marks of runs, and of their attempts under way: a file that beats while its process lives."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ from typing import Literal
 import psutil
 import pyarrow.fs as fs
 
+from ..errors import StoreError
 from .files import list_files, read_bytes, write_whole
 
 HEARTBEAT_SECONDS = 5.0
@@ -21,13 +22,16 @@ SILENT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Mark:
-    """An attempt that has begun: whose, where, since when; `beat` is the last sign of life."""
+    """An attempt that has begun: whose, where, since when; `beat` is the last sign of life.
+
+    One of phase `run` stands for the run itself: its process is the driver.
+    """
 
     trial_id: str
     study: str
     variant: str
     seed: int
-    phase: Literal["accuracy", "timing"]
+    phase: Literal["accuracy", "timing", "run"]
     attempt: int
     run_id: str
     host: str
@@ -39,7 +43,7 @@ class Mark:
 
     @property
     def alive(self) -> bool:
-        """Whether its worker lives: by its process on this host, by its heartbeat on another."""
+        """Whether its process lives: by its number on this host, by its heartbeat on another."""
         if self.host == os.uname().nodename:
             try:
                 process = psutil.Process(self.pid)
@@ -49,21 +53,38 @@ class Mark:
                 return False
         return time.time() - self.beat < SILENT_SECONDS
 
+    @property
+    def order(self) -> tuple[float, str]:
+        """Of two marks of the same attempt, the one that comes first has it."""
+        return self.started, self.run_id
+
+    @property
+    def name(self) -> str:
+        """What the name of its file begins with."""
+        return f"{self.trial_id}.{self.phase}.{self.attempt}.{self.run_id}."
+
+
+def of_run(study: str, run_id: str) -> Mark:
+    """The mark of a run whose driver is this process."""
+    return Mark("run", study, "", 0, "run", 0, run_id, *this_process(), time.time())
+
 
 @contextlib.contextmanager
 def marked(system: fs.FileSystem, folder: str, mark: Mark) -> Iterator[None]:
-    """Keep a mark in `folder`, its heart beating, while the block runs."""
-    path = f"{folder}/{mark.trial_id}.{mark.phase}.{mark.attempt}.{uuid.uuid4().hex[:8]}.json"
+    """Keep a mark in `folder`, its heart beating, while the block runs; it stands at once."""
+    path = f"{folder}/{mark.name}{uuid.uuid4().hex[:8]}.json"
     stop = threading.Event()
 
-    def beat() -> None:
-        while True:
-            content = {**asdict(mark), "beat": time.time()}
-            with contextlib.suppress(Exception):
-                write_whole(system, path, json.dumps(content).encode())
-            if stop.wait(HEARTBEAT_SECONDS):
-                return
+    def write() -> None:
+        content = {**asdict(mark), "beat": time.time()}
+        with contextlib.suppress(Exception):
+            write_whole(system, path, json.dumps(content).encode(), durable=False)
 
+    def beat() -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            write()
+
+    write()
     heart = threading.Thread(target=beat, daemon=True, name="heartbeat")
     heart.start()
     try:
@@ -75,13 +96,31 @@ def marked(system: fs.FileSystem, folder: str, mark: Mark) -> Iterator[None]:
             system.delete_file(path)
 
 
-def read_marks(system: fs.FileSystem, folder: str) -> list[Mark]:
-    """All marks there are; one that goes while it is read is no mark any more."""
+def read_marks(system: fs.FileSystem, folder: str, but_of: str = "") -> list[Mark]:
+    """All marks there are, but those of the run `but_of`.
+
+    One that goes while it is read is no mark any more.
+    """
     marks = []
     for info in list_files(system, folder):
+        if but_of and info.base_name.split(".")[3:4] == [but_of]:
+            continue
         with contextlib.suppress(OSError, ValueError, TypeError):
             marks.append(Mark(**{**json.loads(read_bytes(system, info.path)), "path": info.path}))
     return marks
+
+
+def check_seen(system: fs.FileSystem, folder: str, run_id: str, location: str) -> None:
+    """Raise `StoreError` where the mark of a run is not to be seen: this is not its store."""
+    try:
+        names = [info.base_name for info in list_files(system, folder)]
+    except OSError as error:
+        raise StoreError(f"store {location}: cannot be read: {error}") from error
+    if not any(name.startswith(f"run.run.0.{run_id}.") for name in names):
+        raise StoreError(
+            f"store {location}: {os.uname().nodename} does not see there what the driver wrote; "
+            "use a folder that all nodes mount, or s3://…"
+        )
 
 
 def this_process() -> tuple[str, int, float]:

@@ -12,8 +12,14 @@ SCHEMA_VERSION = 2
 # Version of the timing protocol, which `bench.measurement` implements.
 PROTOCOL = "2"
 
-# How an attempt can fail. `interrupted`: its run was killed, so it says nothing of the trial.
-FailureKind = Literal["exception", "out_of_memory", "diverged", "lost", "interrupted"]
+# How an attempt can fail: what its code raised, files of a data set that are damaged, a loss that
+# is not finite, no memory left on the GPU or on the host, a time limit, a worker or a whole node
+# that is gone, a store that cannot be reached or is full. `interrupted`: its run was killed, so it
+# says nothing of the trial.
+FailureKind = Literal[
+    "exception", "bad_data", "diverged", "out_of_memory", "out_of_host_memory", "timeout",
+    "lost", "node_lost", "store", "disk_full", "interrupted",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

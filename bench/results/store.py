@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ..errors import BenchError, InfrastructureError
+from ..errors import BenchError, InfrastructureError, StoreError
 from .files import (
     Corrupt,
     from_parquet,
@@ -20,7 +20,7 @@ from .files import (
     to_parquet,
     write_whole,
 )
-from .marks import Mark, marked, read_marks
+from .marks import Mark, check_seen, marked, read_marks
 from .schema import READ_SCHEMA, SCHEMA_VERSION, Attempt, to_table, upgraded
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class ResultStore:
             except FileNotFoundError:
                 continue
             except (OSError, pa.ArrowException) as error:
-                raise InfrastructureError(
-                    f"store {self.location}: cannot be read: {error}"
-                ) from error
+                raise StoreError(f"store {self.location}: cannot be read: {error}") from error
         raise InfrastructureError(
             f"store {self.location}: its files go while they are read; try again"
         )
@@ -124,14 +122,44 @@ class ResultStore:
         """Say that an attempt is under way, while the block runs."""
         return marked(self._system, f"{self._root}/running", mark)
 
-    def marks(self) -> list[Mark]:
-        """The attempts that have begun and not ended; a dead one's worker is gone."""
-        return read_marks(self._system, f"{self._root}/running")
+    def marks(self, but_of: str = "") -> list[Mark]:
+        """Attempts and runs that have begun and not ended, but those of the run `but_of`.
+
+        A dead one's process is gone.
+        """
+        return read_marks(self._system, f"{self._root}/running", but_of)
+
+    def check_seen(self, run_id: str) -> None:
+        """Raise `StoreError` where this store is not the one that the driver of a run sees."""
+        check_seen(self._system, f"{self._root}/running", run_id, self.location)
 
     def remove_mark(self, mark: Mark) -> None:
         """Take away the mark of an attempt whose worker is gone."""
         with contextlib.suppress(OSError):
             self._system.delete_file(mark.path)
+
+    def rows_of(self, trial_id: str, phase: str) -> list[dict[str, Any]]:
+        """The rows at one phase of a trial that no run has put into a compact file yet."""
+        rows: list[dict[str, Any]] = []
+        for info in self._list("attempts"):
+            if info.base_name.startswith(f"{trial_id}.{phase}."):
+                with contextlib.suppress(Corrupt, FileNotFoundError):
+                    content = read_bytes(self._system, info.path)
+                    rows += from_parquet(content, info.base_name.split(".")[-2]).to_pylist()
+        return rows
+
+    def write_log(self, name: str, content: bytes) -> None:
+        """Keep what an attempt has printed, in `logs/`; a longer log takes the place of it."""
+        write_whole(self._system, f"{self._root}/logs/{name}.txt", content, durable=False)
+
+    def logs(self, trial_id: str) -> dict[str, str]:
+        """What the attempts at a trial have printed, by `<trial>.<phase>.<n>.<run>`."""
+        found = {}
+        for info in list_files(self._system, f"{self._root}/logs"):
+            if info.base_name.startswith(trial_id):
+                text = read_bytes(self._system, info.path).decode(errors="replace")
+                found[info.base_name.removesuffix(".txt")] = text
+        return found
 
     def write_checkpoint(self, trial_id: str, content: bytes) -> None:
         """Keep the trained weights of a trial (safetensors), with their hash in the name."""

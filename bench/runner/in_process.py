@@ -1,11 +1,13 @@
 """Make attempts one after the other in this process; timing gets fresh ones, as everywhere."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from ..environment import local_device
-from ..jobs import Event, Job, Launch
+from ..jobs import Event, Job, Launch, Outcome
 from ..study import Study
 from . import fresh
+from .queue import Queue
 
 
 class InProcess:
@@ -28,11 +30,20 @@ class InProcess:
     def accuracy(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
         from .. import trial
 
-        for job in jobs:
-            yield Event("started", job=job)
-            yield Event("ended", job=job, outcome=trial.run_attempt(job, launch))
+        return one_by_one(jobs, launch, trial.run_attempt, "in process")
 
     def timing(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
-        for job in jobs:
-            yield Event("started", job=job)
-            yield Event("ended", job=job, outcome=fresh.run_attempt(job, launch))
+        return one_by_one(jobs, launch, fresh.run_attempt, "in process")
+
+
+def one_by_one(
+    jobs: Sequence[Job], launch: Launch, make: Callable[[Job, Launch], Outcome], place: str
+) -> Iterator[Event]:
+    """Make attempts one after the other; what is tried again is so at once."""
+    queue = Queue(jobs, launch)
+    while queue:
+        if (job := queue.take()) is None:
+            time.sleep(0.1)
+            continue
+        yield Event("started", job=job, place=place)
+        yield queue.ended(make(job, launch), place, next_=True)

@@ -1,7 +1,7 @@
 """Make attempts on Ray: warm actors side by side for accuracy, a fresh process each for timing.
 
 The only module that imports ray. Ray retries nothing: which failure deserves another attempt is
-decided here, and every attempt leaves a row.
+the study's to say, and every attempt leaves a row.
 """
 
 import logging
@@ -10,33 +10,58 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ..environment import usable_cpus
-from ..errors import BenchError, InfrastructureError
+from ..environment import code_hash, usable_cpus
+from ..errors import InfrastructureError
 from ..jobs import Event, Job, Launch, Outcome
+from ..results import ResultStore
 from ..study import Study
-from ..study.schema import Phase, Resources
-from . import fresh, reaper
-from .runner import lost
+from ..study.schema import Accuracy, Timing
+from . import fresh, nodes, reaper
+from .in_process import one_by_one
+from .queue import Queue, longest_first
+from .runner import GRACE_SECONDS, gone, raised
 
-LOST_ATTEMPTS = 3
+LOOK_SECONDS = 1.0  # how often deadlines are looked at
+GROW_SECONDS = 5.0  # how often the cluster's size is
+UNBORN = 20  # so many workers in a row may die before they work
+
+
+@dataclass
+class _Slot:
+    """A warm actor, what it has said of itself, and the job that it works at."""
+
+    actor: Any
+    place: nodes.Place | None = None
+    job: Job | None = None
+    started: float = 0.0
 
 
 class OnRay:
     """A Ray of its own on this machine, or the cluster at `address`.
 
     Args:
-        resources: What each phase of a trial gets.
         address: `auto`, `HOST:PORT` or `ray://…`; None starts a local Ray that ends with the run.
     """
 
-    def __init__(self, resources: Resources, address: str | None) -> None:
-        self._resources, self._address = resources, address
-        self._actors: list[Any] = []
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._slots: dict[Any, _Slot] = {}
+        self._idle: list[_Slot] = []
+        self._unborn = 0
         self._timer: Any = None
         self._reaper: subprocess.Popen | None = None
 
@@ -49,7 +74,7 @@ class OnRay:
             _refuse_unreachable(self._address)
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises bare ones: for a node that is slow to start
             where = "a local Ray" if self._address is None else f"Ray at {self._address}"
             raise InfrastructureError(f"cannot start on {where}: {error}") from error
         self._name_children()
@@ -68,65 +93,121 @@ class OnRay:
         return "cuda" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu"
 
     def check(self, study: Study, device: str, launch: Launch) -> None:
+        alive = nodes.alive(ray.nodes())
         for phase in ("accuracy", "timing"):
-            _refuse_impossible(phase, _request(getattr(study.resources, phase), device))
-        self._actors = self._start(study, device)
+            nodes.refuse_impossible(phase, getattr(study.resources, phase), device, alive)
+        if self._address is not None:
+            _refuse_other_nodes(study, device, launch, alive)
+        self._grow(launch, device, len(study.variants) * study.seeds)
         self._name_children()
+        first = next(iter(self._slots.values()))
         try:
-            ray.get(self._actors[0].check.remote(study, device, launch))
+            ray.get(first.actor.check.remote(study, device, launch))
         except RayTaskError as error:
             raise error.cause from None
+        except RayActorError as error:
+            raise InfrastructureError(f"a worker died while it started: {error}") from error
 
     def accuracy(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
-        waiting = list(reversed(jobs))
-        under_way: dict[Any, tuple[Job, Any, float]] = {}
-        idle = list(self._actors)
-        request = _request(self._resources.accuracy, jobs[0].trial.device) if jobs else {}
-        while waiting or under_way:
-            while idle and waiting:
-                actor, job = idle.pop(), waiting.pop()
-                under_way[actor.run.remote(job, launch)] = (job, actor, time.time())
-                yield Event("started", job=job)
-            if idle and not self._timer:
+        queue, grown = Queue(longest_first(jobs), launch), time.monotonic()
+        device = jobs[0].trial.device if jobs else ""
+        while queue or any(slot.job for slot in self._slots.values()):
+            while self._idle and (job := queue.take()) is not None:
+                slot = self._idle.pop()
+                slot.job, slot.started = job, time.time()
+                self._slots[slot.actor.run.remote(job, launch)] = slot
+                yield Event("started", job=job, place=str(slot.place))
+            if self._idle and not queue and self._timer is None:
                 # A slot that has nothing left to train gets the timing process ready.
-                ray.kill(idle.pop())
-                self._timer = self._start_timer(jobs[0].trial.device)
-            (reference,), _ = ray.wait(list(under_way))
-            job, actor, started = under_way.pop(reference)
-            outcome = _outcome(reference, job, launch, started)
-            if outcome.failure_kind == "lost":
-                actor = _Worker.options(**request).remote(job.trial.device)
-                if job.attempt % LOST_ATTEMPTS:
-                    waiting.append(job.again())
-            idle.append(actor)
-            yield Event("ended", job=job, outcome=outcome)
-        self._actors = idle
+                ray.kill(self._idle.pop().actor)
+                self._timer = self._start_timer(launch, device)
+            for reference in self._wait(launch):
+                slot = self._slots.pop(reference)
+                if outcome := self._ended(reference, slot, launch):
+                    yield queue.ended(outcome, str(slot.place))
+                if slot not in self._idle:
+                    grown = 0.0
+            if queue and time.monotonic() - grown > GROW_SECONDS:
+                self._grow(launch, device, len(queue))
+                grown = time.monotonic()
 
     def timing(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
-        for actor in self._actors:
-            ray.kill(actor)
-        self._actors = []
-        for job in jobs:
-            timer = self._timer or self._start_timer(job.trial.device)
-            ray.get(timer.ready.remote())
-            yield Event("started", job=job)
-            started = time.time()
-            outcome = _outcome(timer.run.remote(job, launch), job, launch, started)
-            self._timer = None if outcome.failure_kind == "lost" else timer
-            yield Event("ended", job=job, outcome=outcome)
+        before = [slot.place for slot in (*self._slots.values(), *self._idle) if slot.place]
+        for slot in (*self._slots.values(), *self._idle):
+            ray.kill(slot.actor)
+        self._slots, self._idle = {}, []
 
-    def _start_timer(self, device: str) -> Any:
-        request = _request(self._resources.timing, device)
-        return _Timer.options(**request).remote(device)
+        def make(job: Job, launch: Launch) -> Outcome:
+            timer = self._timer or self._start_timer(launch, job.trial.device)
+            self._timer, started = timer, time.time()
+            try:
+                ray.get(timer.wait_for_end.remote(before))
+                return ray.get(timer.run.remote(job, launch))
+            except (RayActorError, OutOfMemoryError) as error:
+                self._timer = None
+                return _lost(error, job, launch, started)
+            except RayTaskError as error:
+                return raised(error.cause, job, launch, started)
 
-    def _start(self, study: Study, device: str) -> list[Any]:
-        request = _request(study.resources.accuracy, device)
-        total = ray.cluster_resources()
-        slots = int(total["CPU"] // request["num_cpus"])
-        if request["num_gpus"]:
-            slots = min(slots, int(total.get("GPU", 0) / request["num_gpus"]))
-        count = max(1, min(slots, len(study.variants) * study.seeds))
-        return [_Worker.options(**request).remote(device) for _ in range(count)]
+        return one_by_one(jobs, launch, make, "timing")
+
+    def _wait(self, launch: Launch) -> list[Any]:
+        """Wait a while; gives what has ended, and whose attempt did not at its time limit."""
+        if not self._slots:
+            time.sleep(0.1)
+            return []
+        ended, _ = ray.wait(list(self._slots), timeout=LOOK_SECONDS)
+        limit = launch.resources.accuracy.timeout
+        if limit is not None and not ended:
+            latest = time.time() - limit - GRACE_SECONDS
+            ended = [r for r, slot in self._slots.items() if slot.job and slot.started < latest]
+        return ended
+
+    def _ended(self, reference: Any, slot: _Slot, launch: Launch) -> Outcome | None:
+        """What a reference came to; a slot that lives is idle again, one that is gone is left."""
+        job, slot.job = slot.job, None
+        try:
+            result: Any = ray.get(reference, timeout=0)
+        except GetTimeoutError:
+            ray.kill(slot.actor)
+            limit = f"it ran for more than {launch.timeout(job):g} s" if job else ""
+            return job and gone(job, launch, "timeout", limit, slot.started)
+        except (RayActorError, OutOfMemoryError) as error:
+            ray.kill(slot.actor)
+            if job is None:
+                self._unborn += 1
+                if self._unborn > UNBORN:
+                    raise InfrastructureError(f"workers die while they start: {error}") from error
+                return None
+            return _lost(error, job, launch, slot.started)
+        except RayTaskError as error:
+            self._idle.append(slot)
+            if job is None:
+                raise error.cause from None
+            return raised(error.cause, job, launch, slot.started)
+        self._idle.append(slot)
+        if job is None:
+            slot.place, self._unborn = result, 0
+            return None
+        return result
+
+    def _grow(self, launch: Launch, device: str, jobs: int) -> None:
+        """Have a slot for every job that there is room for; what finds no room any more goes."""
+        phase = launch.resources.accuracy
+        room = nodes.slots(phase, device, nodes.alive(ray.nodes()))
+        count = len(self._slots) + len(self._idle)
+        busy = sum(slot.job is not None for slot in self._slots.values())
+        wanted = max(1, min(room, busy + jobs))
+        for _ in range(count, wanted):
+            actor = _Worker.options(**_request(phase, device)).remote(device)
+            self._slots[actor.place.remote()] = _Slot(actor)
+        starting = [ref for ref, slot in self._slots.items() if slot.job is None]
+        for reference in starting[: max(0, count - max(1, room))]:
+            ray.kill(self._slots.pop(reference).actor)
+
+    def _start_timer(self, launch: Launch, device: str) -> Any:
+        timer: Any = _Timer.options(**_request(launch.resources.timing, device))
+        return timer.remote(device)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -139,11 +220,17 @@ class _Worker:
 
         self._trial = trial
 
+    def place(self) -> nodes.Place:
+        return nodes.this_place(ray.get_gpu_ids())
+
     def check(self, study: Study, device: str, launch: Launch) -> None:
         self._trial.check_study(study, device, launch)
 
     def run(self, job: Job, launch: Launch) -> Outcome:
-        return self._trial.run_attempt(job, launch)
+        from .logs import kept
+
+        with kept(job, launch):
+            return self._trial.run_attempt(job, launch)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -154,11 +241,42 @@ class _Timer:
         _hide_gpus(device)
         fresh.warm_up()
 
-    def ready(self) -> None:
-        pass
+    def wait_for_end(self, before: list[nodes.Place]) -> None:
+        nodes.wait_for_end(before)
 
     def run(self, job: Job, launch: Launch) -> Outcome:
         return fresh.run_attempt(job, launch)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _look(store: str, run_id: str, own_files: tuple[Path, ...]) -> str:
+    """What a node has for code, after it has seen the store."""
+    ResultStore(store).check_seen(run_id)
+    return code_hash(own_files)
+
+
+def _refuse_other_nodes(study: Study, device: str, launch: Launch, alive: list) -> None:
+    """Every node that may work has to see the store, and to have the driver's code."""
+    phases = (study.resources.accuracy, study.resources.timing)
+    asked = {}
+    for node in alive:
+        if any(nodes.fits(phase, device, node) for phase in phases):
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            task = _look.options(scheduling_strategy=strategy)
+            asked[node["NodeManagerAddress"]] = task.remote(
+                launch.store, launch.run_id, study.own_files()
+            )
+    for address, reference in asked.items():
+        try:
+            found = ray.get(reference)
+        except RayTaskError as error:
+            reason = " ".join(str(error.cause).split())
+            raise InfrastructureError(f"node {address}: {reason}") from None
+        if found != launch.code_hash:
+            raise InfrastructureError(
+                f"node {address}: has other code than the driver; install the same stn-bench on "
+                "all nodes, or submit with `ray job submit --working-dir .`"
+            )
 
 
 def _hide_gpus(device: str) -> None:
@@ -169,8 +287,8 @@ def _hide_gpus(device: str) -> None:
 
 def _refuse_unreachable(address: str) -> None:
     """Ray tries for minutes to reach `HOST:PORT` where nobody listens."""
-    host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdigit():
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if "://" in host or not host or not port.isdigit():
         return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -178,30 +296,17 @@ def _refuse_unreachable(address: str) -> None:
         raise InfrastructureError(f"cannot reach Ray at {address}: {error}") from error
 
 
-def _request(phase: Phase, device: str) -> dict[str, float]:
-    return {"num_cpus": phase.cpus, "num_gpus": phase.gpus if device == "cuda" else 0}
+def _request(phase: Accuracy | Timing, device: str) -> dict[str, Any]:
+    return {
+        "num_cpus": phase.cpus,
+        "num_gpus": phase.gpus if device == "cuda" else 0,
+        "label_selector": phase.label or None,
+    }
 
 
-def _refuse_impossible(phase: str, request: dict[str, float]) -> None:
-    """Ray waits for ever for what no node has."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(
-        node.get("CPU", 0) >= request["num_cpus"] and node.get("GPU", 0) >= request["num_gpus"]
-        for node in nodes
-    ):
-        return
-    most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
-    raise BenchError(
-        f"resources.{phase} asks for {request['num_cpus']:g} CPUs and "
-        f"{request['num_gpus']:g} GPUs at once; "
-        f"the largest node has {most['CPU']:g} and {most['GPU']:g}"
-    )
-
-
-def _outcome(reference: Any, job: Job, launch: Launch, started: float) -> Outcome:
-    try:
-        return ray.get(reference)
-    except (RayActorError, WorkerCrashedError) as error:
-        return lost(job, launch, " ".join(str(error).split()), started)
-    except RayTaskError as error:
-        raise error.cause from None
+def _lost(error: Exception, job: Job, launch: Launch, started: float) -> Outcome:
+    reason = " ".join(str(error).split())
+    if isinstance(error, OutOfMemoryError):
+        return gone(job, launch, "out_of_host_memory", reason, started)
+    node = isinstance(error, ActorUnavailableError) or "node died" in reason
+    return gone(job, launch, "node_lost" if node else "lost", reason, started)

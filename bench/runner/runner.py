@@ -4,9 +4,23 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from ..errors import DiskFull, StoreError
 from ..jobs import Event, Job, Launch, Outcome
 from ..results import ResultStore
+from ..results.schema import FailureKind
 from ..study import Study
+
+# An attempt ends itself at its time limit; one that cannot is killed this much later.
+GRACE_SECONDS = 10.0
+
+WORDS: dict[FailureKind, str] = {
+    "lost": "WorkerLost",
+    "node_lost": "NodeLost",
+    "timeout": "Timeout",
+    "out_of_host_memory": "OutOfHostMemory",
+    "store": "StoreError",
+    "disk_full": "DiskFull",
+}
 
 
 class Runner(Protocol):
@@ -33,8 +47,26 @@ class Runner(Protocol):
         ...
 
 
-def lost(job: Job, launch: Launch, reason: str, started: float) -> Outcome:
+def gone(job: Job, launch: Launch, kind: FailureKind, reason: str, started: float) -> Outcome:
     """The outcome of a job whose worker is gone, after its row has been written in its stead."""
-    failure = f"WorkerLost: {reason}"[:500]
-    ResultStore(launch.store).write(job.cut_short(launch, "lost", failure, started))
-    return Outcome(job, failure, "lost", time.time() - started)
+    store = ResultStore(launch.store)
+    failure = f"{WORDS[kind]}: {reason}"[:500]
+    store.write(job.cut_short(launch, kind, failure, started))
+    for mark in store.marks():
+        if (mark.trial_id, mark.phase, mark.run_id) == (
+            job.trial.trial_id, job.phase, launch.run_id,
+        ):  # fmt: skip
+            store.remove_mark(mark)
+    return Outcome(job, failure, kind, time.time() - started)
+
+
+def raised(error: Exception, job: Job, launch: Launch, started: float) -> Outcome:
+    """The outcome of a job whose worker could not write its row, if it can be written from here.
+
+    Raises:
+        Exception: `error`, where it does not concern the store.
+    """
+    if not isinstance(error, StoreError):
+        raise error
+    kind: FailureKind = "disk_full" if isinstance(error, DiskFull) else "store"
+    return gone(job, launch, kind, str(error), started)

@@ -19,18 +19,61 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Phase(Strict):
-    """What an attempt at one phase gets; `gpus` may be a fraction and counts only on cuda."""
+Seconds = Annotated[float, Field(gt=0)]
+Tries = Annotated[int, Field(ge=0, le=1000)]
+
+
+class Accuracy(Strict):
+    """What a training gets.
+
+    Attributes:
+        cpus: CPUs, and threads of torch, of each worker.
+        gpus: GPUs, on cuda alone. A fraction packs several trainings on one; a whole number above
+            1 is as many workers with a GPU each.
+        workers: Processes that share a training, each with its part of every batch.
+        label: Labels of the nodes that may do it.
+        timeout: Seconds after which it has failed; None lets it run.
+    """
 
     cpus: Positive = 1
-    gpus: Annotated[float, Field(ge=0)] = 0
+    gpus: Annotated[float, Field(gt=0)] = 1
+    workers: Positive = 1
+    label: dict[str, str] = {}
+    timeout: Seconds | None = None
+
+
+class Timing(Strict):
+    """What a timing gets: whole devices, with nothing beside it; fields as in `Accuracy`."""
+
+    cpus: Positive = 1
+    gpus: Positive = 1
+    label: dict[str, str] = {}
+    timeout: Seconds | None = None
 
 
 class Resources(Strict):
     """Resources of each phase of a trial."""
 
-    accuracy: Phase = Phase()
-    timing: Phase = Phase()
+    accuracy: Accuracy = Accuracy()
+    timing: Timing = Timing()
+
+
+class Retries(Strict):
+    """How often one run tries again what failed, by the kind of the failure.
+
+    What would fail again is not tried again; what the machines did to a trial is.
+    """
+
+    exception: Tries = 0
+    bad_data: Tries = 0
+    diverged: Tries = 0
+    out_of_memory: Tries = 0
+    out_of_host_memory: Tries = 1
+    timeout: Tries = 0
+    lost: Tries = 3
+    node_lost: Tries = 10
+    store: Tries = 3
+    disk_full: Tries = 0
 
 
 class NamedVariant(Strict):
@@ -137,6 +180,7 @@ class StudyFile(Strict):
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
     rounds: Annotated[int, Field(ge=1, le=1000)] = 4
     resources: Resources = Resources()
+    retries: Retries = Retries()
     profiles: dict[str, Assignments] = {}
     published: list[Published] = []
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from ..components import is_own, source_file
-from .schema import Published, Resources
+from .schema import Published, Resources, Retries
 
 PhaseName = Literal["accuracy", "timing"]
 
@@ -76,6 +76,7 @@ class Study(BaseModel):
     rounds: int = 4
     phases: tuple[PhaseName, ...] = ("accuracy", "timing")
     resources: Resources
+    retries: Retries = Retries()
     profile: str | None = None
     overrides: tuple[str, ...] = ()
 

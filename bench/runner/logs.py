@@ -1,0 +1,73 @@
+"""What an attempt prints is kept in the store, also when its process is killed in the midst."""
+
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+
+from ..jobs import Job, Launch
+from ..results import ResultStore
+
+FLUSH_SECONDS = 5.0
+LONGEST = 1_000_000
+
+
+@contextlib.contextmanager
+def kept(job: Job, launch: Launch) -> Iterator[None]:
+    """Send standard output and error of this process to the log of an attempt.
+
+    The descriptors are turned, so that what C++ and child processes print is there too. The log
+    is in the store every few seconds; of one that is too long the end is kept.
+    """
+    store, name = ResultStore(launch.store), f"{job.key}.{launch.run_id}"
+    stop = threading.Event()
+    with tempfile.TemporaryFile() as file:
+        stored = 0
+
+        def flush() -> None:
+            nonlocal stored
+            size = os.fstat(file.fileno()).st_size
+            if size != stored:
+                start = max(0, size - LONGEST)
+                content = os.pread(file.fileno(), size - start, start)
+                with contextlib.suppress(Exception):
+                    store.write_log(name, content)
+                    stored = size
+
+        def watch() -> None:
+            while not stop.wait(FLUSH_SECONDS):
+                flush()
+
+        watcher = threading.Thread(target=watch, daemon=True, name="log")
+        with _turned(file.fileno()):
+            watcher.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                watcher.join()
+        flush()
+
+
+@contextlib.contextmanager
+def _turned(target: int) -> Iterator[None]:
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    saved = [os.dup(1), os.dup(2)]
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    with (
+        os.fdopen(os.dup(1), "w", 1, errors="replace") as out,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(out),
+    ):
+        try:
+            yield
+        finally:
+            out.flush()
+            for number, descriptor in enumerate(saved, 1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
