@@ -173,18 +173,21 @@ def _elsewhere(
     Whoever marked first goes on. A timing waits until no other run works on its host, and what is
     to be trained there waits until it has been timed.
     """
-    others = [mark for mark in store.marks(but_of=launch.run_id) if mark.alive]
-    same_host = [mark for mark in others if mark.host == mine.host and mark.phase != "run"]
+
+    def others() -> list[Mark]:
+        return [mark for mark in store.marks(but_of=launch.run_id) if mark.alive]
+
     if job.phase == "timing":
-        while any(mark.alive for mark in same_host):
+        while any(mark.host == mine.host and mark.phase != "run" for mark in others()):
             time.sleep(0.2)
-    elif any(mark.phase == "timing" for mark in same_host):
-        return "running"
-    for mark in others:
+        return None
+    there = others()
+    for mark in there:
         same = (mark.trial_id, mark.phase) == (mine.trial_id, mine.phase)
-        if same and job.phase == "accuracy" and mark.order < mine.order:
+        timed = mark.phase == "timing" and mark.host == mine.host
+        if timed or (same and mark.order < mine.order):
             return "running"
-    if not others or job.phase == "timing":
+    if not there:
         return None
     rows = store.rows_of(job.trial.trial_id, job.phase)
     made = any(

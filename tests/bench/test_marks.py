@@ -110,7 +110,7 @@ def test_files_that_are_no_marks_are_passed_over(store, tmp_path):
 def test_a_mark_that_cannot_be_written_stops_nothing(store, monkeypatch):
     tries = []
 
-    def full(*arguments):
+    def full(*arguments, **options):
         tries.append(arguments)
         raise InfrastructureError("store: cannot write: No space left on device")
 
