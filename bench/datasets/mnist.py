@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BadData
+from ..errors import BenchError
 from .dataset import Split, Splits
 from .distortion import Distortion, distorted
 from .download import Remote, data_folder, decompress, fetch
@@ -63,7 +63,7 @@ def read_mnist(data_dir: Path | None) -> Splits:
         if any(x.shape != (len(y), SIDE, SIDE) or y.max() > 9 for x, y in pairs):
             raise ValueError
     except (OSError, ValueError):
-        raise BadData(
+        raise BenchError(
             f"data set `mnist`: the files in {raw} are damaged; put its four IDX files there anew"
         ) from None
     kept = len(labels) - min(VALIDATION_COUNT, len(labels) // 2)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import build
 from ..datasets.dataset import Dataset, Resident, Splits
-from ..errors import BenchError
+from ..errors import BadData, BenchError
 from ..study.content import digest, located
 from ..study.study import canonical_json
 from .task import Place
@@ -33,4 +33,8 @@ def _splits(dataset: str, place: Place) -> Splits:
         if digest(path) != content:
             raise BenchError(f"{path} is not what it was when the study was read; run it again")
     found: Dataset = build.dataset({"dataset": reference}, place.data_dir, place.folder)
-    return found.load().to(place.device)
+    try:
+        loaded = found.load()
+    except BenchError as error:
+        raise BadData(str(error)) from error
+    return loaded.to(place.device)
