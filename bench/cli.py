@@ -105,6 +105,7 @@ def run(
         Optional[Literal["stale", "failed", "all"]],  # noqa: UP045
         typer.Option(help="Do again what is good but stale, what failed for good, or all."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events, a line each.")] = False,
 ) -> None:
     """Run what a study lacks in the store, then report. 0: all done, 1: some failed."""
     import time
@@ -112,7 +113,7 @@ def run(
     from rich.console import Console
 
     from .launch import run as launch
-    from .progress import follow
+    from .progress import follow, follow_json
     from .study import load_study
 
     begun = time.perf_counter()
@@ -128,7 +129,7 @@ def run(
         rerun=rerun,
     )
     try:
-        tally = follow(events, console)
+        tally = follow_json(events, typer.echo) if as_json else follow(events, console)
     except KeyboardInterrupt:
         typer.echo("interrupted: what finished is in the store; run again to do the rest", err=True)
         raise typer.Exit(130) from None
@@ -136,6 +137,9 @@ def run(
 
     reporting = time.perf_counter()
     report = write_report(loaded, results, device)
+    if as_json:
+        typer.echo(json.dumps({"event": "report", "undone": report.undone, "html": report.html}))
+        raise typer.Exit(1 if report.undone else 0)
     console.print(report.summary, markup=False)
     tally.stages["report"] = time.perf_counter() - reporting
     total = time.perf_counter() - begun
@@ -170,6 +174,32 @@ def status(
         typer.echo(json.dumps({"study": loaded.name, **state.counts}))
         return
     typer.echo(f"{loaded.name}: " + ", ".join(f"{n} {name}" for name, n in state.counts.items()))
+
+
+@app.command()
+def logs(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or how it begins.")],
+    results: Results = "results",
+) -> None:
+    """Print what the attempts at a trial have printed, and where they failed."""
+    from .results import ResultStore
+
+    store = ResultStore(results)
+    columns = ["trial_id", "phase", "attempt", "run_id", "failure", "traceback"]
+    rows = [r for r in store.read(columns).table.to_pylist() if r["trial_id"].startswith(trial)]
+    failed = {
+        f"{r['trial_id']}.{r['phase']}.{r['attempt']}.{r['run_id']}": r
+        for r in rows
+        if r["failure"]
+    }
+    printed = store.logs(trial)
+    if not rows and not printed:
+        raise BenchError(f"store {store.location}: has no trial that begins with `{trial}`")
+    for name in sorted({*printed, *failed}):
+        typer.echo(f"== {name}")
+        typer.echo(printed.get(name, "").rstrip("\n"))
+        if row := failed.get(name):
+            typer.echo((row["traceback"] or row["failure"]).rstrip("\n"))
 
 
 @app.command()

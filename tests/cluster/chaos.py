@@ -79,8 +79,9 @@ def disturb(command: list[str], store: Path, options: argparse.Namespace) -> tup
     nodes = [cluster.add_node(**node) for _ in range(options.nodes)]
     command = [*command, "--address", cluster.address]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=2)
-    due, give_up = time.time() + dice.expovariate(1 / options.every), time.time() + (
-        60 * options.minutes
+    due, give_up = (
+        time.time() + dice.expovariate(1 / options.every),
+        time.time() + (60 * options.minutes),
     )
     try:
         while True:
