@@ -1,90 +1,112 @@
-"""One arm of a comparison of two commits: time all cells of a study once, in this one process.
+"""One arm of a comparison: a process that times blocks of workloads, when it is asked to.
 
-`python -m bench.arm`, run in the worktree of a commit, reads one request as JSON from standard
-input and writes one answer as JSON to standard output; what libraries print goes to standard error.
-The settings of the cells come with the request, so that both commits time the same.
+`python -m bench.arm`, run in the tree of a commit, reads a question as JSON from each line of
+standard input and writes the answer as JSON on a line of standard output; what libraries print goes
+to standard error. The settings of the cells come with the questions, so that all arms time the
+same. It asks for no more than this protocol, so that arms of different commits stay comparable:
+
+- `open` (`device`, `threads`, `data_dir`, `folder`): what this arm is;
+- `prepare` (`settings`, `seed`): a workload becomes ready and warm;
+- `block` (`mode`): one block of it is timed.
+
+An answer that is `{"failure": …}` says in one line what went wrong.
 """
 
-import contextlib
 import dataclasses
+import gc
 import json
+import os
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from .conditions import pin
 from .environment import code_hash, environment
 from .jobs import one_line
-from .measurement import measure
+from .measurement import Block, warm_up
 from .results.schema import PROTOCOL
 from .tasks.latency import workload
 from .tasks.task import Place
 from .trial import device_name
 
-
-def measure_cells(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Time every cell of a study of the task `latency`, in the order of the request.
-
-    Args:
-        request: `cells`, a list of `{name, settings}` with a variant's settings; `device`;
-            `threads`; `data_dir`, a folder or None; `folder`, that of the user's own code.
-
-    Returns:
-        `protocol`, `code_hash`, `environment`, `device_name`, `threads`, `cpus` (how many this
-        process may use), and `cells`, a list in the order of the request:
-        `{name, failure, seconds, samples, metrics}` with the fields of `TimingSample` and `Metric`.
-        A cell that fails has its failure as one line, and no samples.
-    """
-    torch.set_num_threads(request["threads"])
-    cpus = pin(request["threads"])
-    data_dir = request["data_dir"]
-    place = Place(
-        torch.device(request["device"]),
-        None if data_dir is None else Path(data_dir),
-        Path(request["folder"]),
-    )
-    return {
-        "protocol": PROTOCOL,
-        "code_hash": code_hash(),
-        "environment": environment(),
-        "device_name": device_name(request["device"]),
-        "threads": request["threads"],
-        "cpus": cpus,
-        "cells": [_cell(cell, place) for cell in request["cells"]],
-    }
+# Twice as long as a block of the protocol: between two blocks of an arm the other one has the
+# caches, and one step is made before the clock starts.
+BLOCK_SECONDS = 0.02
 
 
-def _cell(cell: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    begun = time.perf_counter()
-    samples, metrics, failure = [], [], None
-    try:
-        torch.manual_seed(0)
-        prepared = workload(cell["settings"], place).prepare(cell["settings"], 0, place)
-        metrics += prepared.metrics
+class Arm:
+    """What is ready in this process; a method a question."""
+
+    def __init__(self) -> None:
+        self._place: Place | None = None
+        self._blocks: dict[str, Block] = {}
+
+    def open(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Set threads and device, and say what this arm is."""
+        torch.set_num_threads(question["threads"])
+        cpus = pin(question["threads"])
+        device, data_dir = torch.device(question["device"]), question["data_dir"]
+        self._place = Place(device, data_dir and Path(data_dir), Path(question["folder"]))
+        return {
+            "root": str(Path(__file__).resolve().parents[1]),
+            "protocol": PROTOCOL,
+            "code_hash": code_hash(),
+            "environment": environment(),
+            "device_name": device_name(question["device"]),
+            "cpus": cpus,
+        }
+
+    def prepare(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a workload and warm up each of its modes."""
+        assert self._place is not None
+        self._blocks = {}
+        gc.collect()
+        torch.manual_seed(question["seed"])
+        settings = question["settings"]
+        prepared = workload(settings, self._place).prepare(settings, question["seed"], self._place)
+        samples = []
         for mode, step in prepared.steps.items():
-            timed = measure(mode, step, place.device)
-            samples += timed.samples
-            metrics += timed.metrics
-    except Exception as error:
-        samples, metrics, failure = [], [], one_line(error)
-    return {
-        "name": cell["name"],
-        "failure": failure,
-        "seconds": time.perf_counter() - begun,
-        "samples": [dataclasses.asdict(sample) for sample in samples],
-        "metrics": [dataclasses.asdict(metric) for metric in metrics],
-    }
+            warm, self._blocks[mode] = warm_up(mode, step, self._place.device, BLOCK_SECONDS)
+            samples += [dataclasses.asdict(sample) for sample in warm]
+        return {
+            "blocks": {mode: block.expected for mode, block in self._blocks.items()},
+            "samples": samples,
+            "metrics": [dataclasses.asdict(m) for m in (*prepared.metrics, *prepared.quality())],
+        }
+
+    def block(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Time one block; one step goes before it, untimed."""
+        block = self._blocks[question["mode"]]
+        gc.disable()
+        try:
+            if block.steps > 1:
+                block.step()
+            return {"sample": dataclasses.asdict(block.time())}
+        finally:
+            gc.enable()
+
+
+def serve(questions: TextIO, answers: TextIO) -> None:
+    """Answer until there are no more questions."""
+    arm = Arm()
+    verbs = {"open": arm.open, "prepare": arm.prepare, "block": arm.block}
+    for line in questions:
+        question = json.loads(line)
+        try:
+            answer = verbs[question["do"]](question)
+        except Exception as error:
+            answer = {"failure": one_line(error)}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def main() -> None:
-    """Answer the request on standard input."""
-    with contextlib.redirect_stdout(sys.stderr):
-        answer = measure_cells(json.load(sys.stdin))
-    json.dump(answer, sys.stdout)
+    """Answer the questions on standard input."""
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        serve(sys.stdin, answers)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="auto is cuda where there is a GPU.")
 ]
 
+CHECKS = "results/gate"
+
 
 @app.callback(invoke_without_command=True)
 def _version(
@@ -240,6 +242,109 @@ def export(
     typer.echo(f"{count} {'trial' if count == 1 else 'trials'} for {to}: {folder}")
 
 
+DataDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(envvar="STN_BENCH_DATA", help="Folder of the data sets."),
+]
+Checks = Annotated[str, typer.Option(help="The store of checks: a folder, s3://… or gs://…")]
+Rounds = Annotated[int, typer.Option(min=2, help="How many rounds.")]
+
+
+@app.command()
+def check(
+    study: StudyFile,
+    overrides: Overrides = None,
+    against: Annotated[
+        str, typer.Option(help="A commit, by any name git knows, or a store of checks.")
+    ] = "HEAD",
+    results: Checks = CHECKS,
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder for summary.md, junit.xml and check.json."),
+    ] = None,
+) -> None:
+    """Is the working tree slower? 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 MISSING."""
+    from .check import gate, output as files, stored
+    from .study import load_study
+
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    options = gate.Options(results, device, data_dir)
+    verb = stored.check if stored.is_store(against) else gate.check
+    try:
+        found = verb(loaded, against, options, _say)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    typer.echo(f"\n{files.text(found)}")
+    if output is not None:
+        files.write(found, output)
+    raise typer.Exit(files.STATUS[found.verdict])
+
+
+@app.command()
+def calibrate(
+    study: StudyFile,
+    overrides: Overrides = None,
+    results: Checks = CHECKS,
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    rounds: Rounds = 16,
+) -> None:
+    """Measure the working tree against itself: the noise of this machine, which check reads."""
+    from .check import gate, output as files
+    from .report.formats import text_table
+    from .study import load_study
+
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    options = gate.Options(results, device, data_dir)
+    try:
+        machine, floor = gate.calibrate(loaded, options, rounds, _say)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    typer.echo(f"\n{text_table(files.noise_table(floor))}\n\nMeasured on {machine}.")
+
+
+@app.command()
+def history(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or a study's name.")],
+    results: Checks = CHECKS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Throughput over commits, as a ratio to the reference cell, and where it changed."""
+    from . import history as told
+    from .results import ResultStore
+
+    rows = ResultStore(results).read().table.to_pylist()
+    order = told.commits_in_order(Path(__file__).parent)
+    cells = told.history(rows, Path(study).stem, order)
+    typer.echo(told.as_json(cells) if as_json else told.text(cells))
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(metavar="STORE[@COMMIT]", help="What to compare with.")],
+    head: Annotated[str, typer.Argument(metavar="STORE[@COMMIT]", help="What is compared.")],
+    style: Annotated[
+        Literal["text", "markdown", "json"], typer.Option("--format", help="How it is printed.")
+    ] = "text",
+) -> None:
+    """Compare two stores: accuracy on paired seeds, speed, and what is only in one."""
+    from . import compare as comparing
+
+    told = comparing.compare(comparing.side(base), comparing.side(head))
+    say = {
+        "text": comparing.text,
+        "markdown": comparing.markdown,
+        "json": comparing.as_json,
+    }
+    typer.echo(say[style](told))
+
+
 @app.command("list")
 def list_components(
     role: Annotated[Optional[str], typer.Argument(help="One role: transform, sampler, …")] = None,  # noqa: UP045
@@ -286,6 +391,10 @@ def _study_of(
             f"overrides, --profile and --only need the study's file, not its name `{study}`"
         )
     return stored_study(ResultStore(results), study)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _name_corrupt(files: tuple[str, ...]) -> None:

@@ -81,6 +81,7 @@ ROLES: dict[str, dict[str, str]] = {
     },
     "workload": {
         "batches": "bench.tasks.workloads.batches:Batches",
+        "reference": "bench.tasks.workloads.reference:Reference",
         "training_step": "bench.tasks.workloads.learning:TrainingStep",
         "trial": "bench.tasks.workloads.learning:Trial",
         "warp": "bench.tasks.workloads.warp:Warp",

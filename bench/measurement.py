@@ -72,7 +72,7 @@ def measure(mode: str, step: Step, device: torch.device) -> Timing:
         step: What is timed; it must give a GPU its work on the current stream.
         device: Where it computes.
     """
-    gpu = Gpu(str(torch.cuda.get_device_properties(device).uuid)) if device.type == "cuda" else None
+    gpu = _gpu(device)
     reset_peak_memory()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -80,21 +80,8 @@ def measure(mode: str, step: Step, device: torch.device) -> Timing:
     gc.collect()
     gc.disable()
     try:
-        warm, kept = list[TimingSample](), list[TimingSample]()
-        steps, same = 1, 0
-        begun = time.perf_counter()
-        while True:
-            warm.append(replace(_block(mode, step, steps, device, gpu), warmup=True))
-            now, seconds = time.perf_counter(), warm[-1].seconds
-            if len(warm) <= 2:
-                # The first steps can take a thousand times as long as the next.
-                begun = now
-            elif seconds < BLOCK_SECONDS / 2:
-                steps, same = math.ceil(steps * min(BLOCK_SECONDS / seconds, 10)), len(warm)
-            elif now - begun >= WARMUP_SECONDS[1]:
-                break
-            elif now - begun > WARMUP_SECONDS[0] and _stable([s.seconds for s in warm[same:]]):
-                break
+        warm, steps = _warm_up(mode, step, device, gpu)
+        kept = list[TimingSample]()
         before, joules = counters(), gpu and gpu.energy()
         begun = time.perf_counter()
         while not _enough([s.seconds for s in kept], time.perf_counter() - begun):
@@ -122,6 +109,39 @@ def measure(mode: str, step: Step, device: torch.device) -> Timing:
             if value is not None
         ),
     )
+
+
+@dataclass(frozen=True)
+class Block:
+    """A step that is warm, to be timed a block at a time: for arms that take turns.
+
+    Attributes:
+        steps: How many steps a block has.
+        expected: Seconds that it takes, by the warm-up.
+    """
+
+    mode: str
+    step: Step
+    steps: int
+    expected: float
+    device: torch.device
+    gpu: Gpu | None
+
+    def time(self) -> TimingSample:
+        """Time one block."""
+        return _block(self.mode, self.step, self.steps, self.device, self.gpu)
+
+
+def warm_up(
+    mode: str, step: Step, device: torch.device, seconds: float
+) -> tuple[list[TimingSample], Block]:
+    """Make a step warm, as `measure` does; its blocks, and blocks of `seconds` to be timed."""
+    gpu = _gpu(device)
+    samples, steps = _warm_up(mode, step, device, gpu)
+    once = median(s.seconds / s.iterations for s in samples[-WINDOW:])
+    steps = max(steps, math.ceil(seconds / once))
+    samples = [replace(sample, sample=i) for i, sample in enumerate(samples)]
+    return samples, Block(mode, step, steps, steps * once, device, gpu)
 
 
 def flops(mode: str, step: Step) -> tuple[Metric, ...]:
@@ -183,6 +203,34 @@ def half_width(seconds: Sequence[float]) -> float:
     if low < 0 or high > n - 1:
         return math.inf
     return (ordered[high] - ordered[low]) / 2 / median(ordered)
+
+
+def _warm_up(
+    mode: str, step: Step, device: torch.device, gpu: Gpu | None
+) -> tuple[list[TimingSample], int]:
+    """Blocks until they are stable or the time is over, and how many steps fill a block."""
+    warm = list[TimingSample]()
+    steps, same = 1, 0
+    begun = time.perf_counter()
+    while True:
+        warm.append(replace(_block(mode, step, steps, device, gpu), warmup=True))
+        now, seconds = time.perf_counter(), warm[-1].seconds
+        if len(warm) <= 2:
+            # The first steps can take a thousand times as long as the next.
+            begun = now
+        elif seconds < BLOCK_SECONDS / 2:
+            steps, same = math.ceil(steps * min(BLOCK_SECONDS / seconds, 10)), len(warm)
+        elif now - begun >= WARMUP_SECONDS[1]:
+            break
+        elif now - begun > WARMUP_SECONDS[0] and _stable([s.seconds for s in warm[same:]]):
+            break
+    return warm, steps
+
+
+def _gpu(device: torch.device) -> Gpu | None:
+    if device.type != "cuda":
+        return None
+    return Gpu(str(torch.cuda.get_device_properties(device).uuid))
 
 
 def _enough(seconds: Sequence[float], spent: float) -> bool:

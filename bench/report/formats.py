@@ -28,11 +28,11 @@ MANY = 60
 def markdown(findings: Findings, charts: Mapping[str, str]) -> str:
     """The report as Markdown; `charts` are captions by the name of the SVG file beside it."""
     study = findings.study
-    parts = [f"# {_plain(study.name)}", _paragraph(study.question)]
+    parts = [f"# {plain(study.name)}", _paragraph(study.question)]
     parts += [" ".join(_paragraph(sentence) for sentence in answer(findings))]
-    parts += [f"Run with {_plain(settings_line(findings))}."] if settings_line(findings) else []
-    parts += [markdown_table(variants_table(findings)), _plain(notes(findings))]
-    parts += [f"![{_plain(caption)}]({name})" for name, caption in charts.items()]
+    parts += [f"Run with {plain(settings_line(findings))}."] if settings_line(findings) else []
+    parts += [markdown_table(variants_table(findings)), plain(notes(findings))]
+    parts += [f"![{plain(caption)}]({name})" for name, caption in charts.items()]
     if len(findings.rows) > MANY:
         parts += [
             f"Charts of so many variants ({len(findings.rows)}) stand in `report.html` alone."
@@ -46,7 +46,7 @@ def markdown(findings: Findings, charts: Mapping[str, str]) -> str:
     ):
         parts += [f"## {title}", markdown_table(table)] if table.rows else []
     parts += ["## Environment"] if findings.environments else []
-    parts += ["\n".join(f"- {_plain(line)}" for line in findings.environments)]
+    parts += ["\n".join(f"- {plain(line)}" for line in findings.environments)]
     parts += [f"Made by {_code(findings.command)}."]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -54,8 +54,8 @@ def markdown(findings: Findings, charts: Mapping[str, str]) -> str:
 def markdown_table(table: Table) -> str:
     """A table as Markdown; numbers stand to the right."""
     rules = ["---:" if column.number else "---" for column in table.columns]
-    lines = [[_plain(heading) for heading in table.headers], rules]
-    lines += [[_plain(cell.text) for cell in row] for row in table.rows]
+    lines = [[plain(heading) for heading in table.headers], rules]
+    lines += [[plain(cell.text) for cell in row] for row in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -118,14 +118,14 @@ def visible(text: str) -> str:
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", visible(text))
 
 
 def _paragraph(text: str) -> str:
     """Text that Markdown shows as it is at the beginning of a paragraph, too: no list, no rule."""
-    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", _plain(text))
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", plain(text))
 
 
 def _code(text: str) -> str:

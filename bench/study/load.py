@@ -74,6 +74,7 @@ def load_study(
         retries=parsed.retries,
         profile=profile,
         overrides=overrides,
+        gates=parsed.gates,
     )
     return _only(study, tuple(only))
 

@@ -153,6 +153,39 @@ class Transformer(Strict):
     theta_forward: bool = False
 
 
+class ThroughputGate(Strict):
+    """How much longer a step may take; half of the slowdown that is to be found."""
+
+    margin: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?%$")] = "1.5%"
+
+    @property
+    def share(self) -> float:
+        """The margin as a share: 0.015 is 1.5 %."""
+        return float(self.margin[:-1]) / 100
+
+
+class TestErrorGate(Strict):
+    """How many points the test error may grow."""
+
+    __test__ = False  # pytest takes the name for a test's
+
+    margin: Annotated[float, Field(ge=0)] = 0.3
+
+
+class NumericsGate(Strict):
+    """How much the relative error of a computation, against float64, may grow beyond its double."""
+
+    margin: Annotated[float, Field(ge=0)] = 1e-5
+
+
+class Gates(Strict):
+    """The margins of `check`."""
+
+    throughput: ThroughputGate = ThroughputGate()
+    test_error: TestErrorGate = TestErrorGate()
+    numerics: NumericsGate = NumericsGate()
+
+
 class Base(Strict):
     """The settings that every variant starts from."""
 
@@ -183,6 +216,7 @@ class StudyFile(Strict):
     retries: Retries = Retries()
     profiles: dict[str, Assignments] = {}
     published: list[Published] = []
+    gates: Gates = Gates()
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -248,6 +282,8 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         if length in context:
             what = "characters" if kind.startswith("string") else "entries"
             return f"must have at {words} {context[length]} {what}, got {show(given)}"
+    if kind == "string_pattern_mismatch" and "%" in context["pattern"]:
+        return f"must be a percentage such as `1.5%`, got {show(given)}"
     if kind == "string_pattern_mismatch":
         return f"must be letters, digits, `_` and `-`, got {show(given)}"
     for bound, words in BOUND_WORDS.items():

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from ..components import is_own, source_file
-from .schema import Published, Resources, Retries
+from .schema import Gates, Published, Resources, Retries
 
 PhaseName = Literal["accuracy", "timing"]
 
@@ -79,6 +79,7 @@ class Study(BaseModel):
     retries: Retries = Retries()
     profile: str | None = None
     overrides: tuple[str, ...] = ()
+    gates: Gates = Gates()
 
     def trials(self, device: str) -> list[Trial]:
         """Trials seed by seed, so that a study cut short has whole seeds to compare.

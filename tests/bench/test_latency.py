@@ -1,8 +1,5 @@
-"""The task `latency`: what a study of it needs, its workloads, and one arm of a comparison."""
+"""The task `latency`: what a study of it needs, and its workloads."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +7,6 @@ import torch
 from command import ROOT, stn_bench
 
 from bench import build
-from bench.arm import measure_cells
 from bench.errors import BenchError, StudyError
 from bench.results import ResultStore
 from bench.study import load_study
@@ -194,40 +190,3 @@ def test_a_run_times_every_variant_in_each_round(tmp_path):
     assert set(ResultStore(store).rounds()["mode"]) == {"forward", "forward_backward"}
     again = stn_bench("run", tmp_path / "study.yaml", "--in-process", "--results", store)
     assert "timing" not in again.stdout.partition("report:")[0].partition("mode")[0]
-
-
-def request(*named):
-    return {
-        "cells": [{"name": name, "settings": settings} for name, settings in named],
-        "device": "cpu", "threads": 1, "data_dir": None, "folder": ".",
-    }  # fmt: skip
-
-
-def test_an_arm_answers_on_standard_output_in_the_order_asked(tmp_path):
-    (settings,) = cells(load(tmp_path, BASE)).values()
-    broken = {**settings, "workload": {**settings["workload"], "shape": [2, 1, 8, 0]}}
-    missing = {"task": "latency", "workload": {"name": "none of this commit"}}
-    asked = request(("b", settings), ("a", broken), ("c", missing))
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.arm"], input=json.dumps(asked), capture_output=True,
-        text=True, cwd=ROOT, timeout=300, check=True,
-    )  # fmt: skip
-    answer = json.loads(done.stdout)
-    good, bad, unknown = answer["cells"]
-    assert [cell["name"] for cell in answer["cells"]] == ["b", "a", "c"]
-    assert answer["protocol"] == "2" and answer["cpus"] == 1
-    assert good["failure"] is None
-    kept = [s for s in good["samples"] if not s["warmup"]]
-    assert len(kept) >= 3 and all(s["seconds"] > 0 and s["mode"] == "forward" for s in kept)
-    assert (bad["samples"], bad["metrics"]) == ([], []) and bad["failure"]
-    assert "unknown workload" in unknown["failure"]
-
-
-def test_an_arm_without_memory_says_so(tmp_path, monkeypatch):
-    """A cell that runs out of memory is a result; the others are measured all the same."""
-    (settings,) = cells(load(tmp_path, BASE)).values()
-    monkeypatch.setattr("bench.arm.pin", lambda threads: threads)
-    huge = {**settings, "workload": {**settings["workload"], "shape": [2**20, 2**10, 2**8, 2**8]}}
-    first, second = measure_cells(request(("huge", huge), ("small", settings)))["cells"]
-    assert "memory" in first["failure"] and first["samples"] == []
-    assert second["failure"] is None

@@ -1,19 +1,24 @@
 """Training as users run it: one step, or a short trial from the first batch to the last test."""
 
+import copy
 import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ... import build
+from ...execution import forward_of
 from ...results import Metric
 from ...training import training_step
 from ..classify import TIMING_BATCHES, Classify
 from ..resident import resident
-from ..task import Place
+from ..task import Measured, Place
 from .thetas import wake
-from .workload import Prepared
+from .workload import Prepared, numeric_error
+
+QUALITY_IMAGES = 16
 
 
 class TrainingStep:
@@ -40,6 +45,7 @@ class TrainingStep:
         return Prepared(
             {"train_step": lambda: step(*next(batches), 0.0)},
             (Metric("parameters", count, "count", False),),
+            lambda: (_numeric_error(net, data.batch(QUALITY_IMAGES)[0], settings["train"]),),
         )
 
 
@@ -56,8 +62,22 @@ class Trial:
         """Read the data; all else is part of the trial."""
         resident(settings, seed, place)
 
-        def trial() -> None:
+        def trial() -> Measured:
             torch.manual_seed(seed)
-            Classify().accuracy(settings, seed, place)
+            return Classify().accuracy(settings, seed, place)
 
-        return Prepared({"trial": trial})
+        def quality() -> tuple[Metric, ...]:
+            return tuple(m for m in trial().metrics if m.name == "test_error")
+
+        return Prepared({"trial": trial}, quality=quality)
+
+
+def _numeric_error(net: nn.Module, images: Tensor, train: Mapping[str, Any]) -> Metric:
+    """How far a model's scores, computed as `train` says, are from the same in float64."""
+    training = net.training
+    net.eval()
+    with torch.no_grad():
+        scores = forward_of(net, train)(images)
+        exact = copy.deepcopy(net).double()(images.double())
+    net.train(training)
+    return numeric_error([scores], [exact])

@@ -14,9 +14,10 @@ from stn_core.transforms.transform import Transform
 
 from ...errors import BenchError
 from ...measurement import rotated
+from ...results import Metric
 from ..task import Place
 from .thetas import random_thetas
-from .workload import Prepared
+from .workload import Prepared, numeric_error
 
 DTYPES = {
     "float32": torch.float32,
@@ -26,6 +27,7 @@ DTYPES = {
 }
 # Few shapes of theta are enough: what costs is where they read.
 THETAS = 16
+QUALITY_SIZE = (12, 12)
 
 
 class Warp:
@@ -105,8 +107,11 @@ class Warp:
 
         inputs = rotated(make, place.device)
         if self.execution == "cuda_graph":
-            return Prepared({self.mode: _replayed(run, inputs)})
-        return Prepared({self.mode: lambda: run(*inputs())})
+            steps = {self.mode: _replayed(run, inputs)}
+            return Prepared(steps, quality=lambda: (self._numeric_error(fitted),))
+        return Prepared(
+            {self.mode: lambda: run(*inputs())}, quality=lambda: (self._numeric_error(fitted),)
+        )
 
     def _run(self, image: Tensor, theta: Tensor, gradient: Tensor | None = None) -> object:
         if gradient is None:
@@ -117,10 +122,32 @@ class Warp:
         found, image.grad, theta.grad = (image.grad, theta.grad), None, None
         return found
 
-    def _warp(self, image: Tensor, theta: Tensor, size: tuple[int, ...]) -> Tensor:
-        backend: Any = self.backend
+    def _numeric_error(self, fitted: Tensor) -> Metric:
+        """How far a small warp, and gradients where they are timed, are from the reference's."""
+        generator = torch.Generator(fitted.device).manual_seed(0)
+        theta, shape = fitted[:2], (len(fitted[:2]), 2, *QUALITY_SIZE)
+        image, gradient = (
+            torch.rand(shape, generator=generator, device=fitted.device).to(self.dtype)
+            for _ in range(2)
+        )
+        found = []
+        for backend, dtype in ((self.backend, None), ("reference", torch.float64)):
+            u, p, g = (t.to(dtype or t.dtype) for t in (image, theta, gradient))
+            with torch.set_grad_enabled(self.mode == "forward_backward"):
+                u, p = (t.clone().detach().requires_grad_() for t in (u, p))
+                output = self._warp(u, p, QUALITY_SIZE, backend)
+            if output.requires_grad:
+                _Seed.apply(output, g.to(output.dtype)).backward()
+            gradients = [t.grad for t in (u, p) if t.grad is not None]
+            found.append([output.detach(), *gradients])
+        return numeric_error(*found)
+
+    def _warp(
+        self, image: Tensor, theta: Tensor, size: tuple[int, ...], backend: str | None = None
+    ) -> Tensor:
+        who: Any = backend or self.backend
         return warp(
-            image, theta, self.transform, sampler=self.sampler, output_size=size, backend=backend
+            image, theta, self.transform, sampler=self.sampler, output_size=size, backend=who
         )
 
 

@@ -1,0 +1,1 @@
+"""The throughput gate: two states of the code, measured side by side and compared."""

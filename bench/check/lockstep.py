@@ -1,0 +1,254 @@
+"""Two arms in lockstep: a fresh process each, and only one of them at work at any time.
+
+In a round each arm's process makes a cell ready; then they time blocks in turn, A B, B A, A B, …,
+so that the blocks of a turn lie a fraction of a second apart and what disturbs the machine for
+longer disturbs both. Which arm is A changes from round to round.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..results import Metric, TimingSample
+from .trees import Tree
+
+MODULE = "bench.arm"
+
+# Each arm has this long for a mode in a round, but at least and at most so many blocks.
+SECONDS = 1.0
+TURNS = (4, 40)
+LIMIT_SECONDS = 600.0
+
+
+class ArmFailed(Exception):
+    """An arm cannot do what it is asked: the reason, in one line."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the arms measure: settings by the name of the variant, and where.
+
+    Attributes:
+        cells: The settings of each variant, which come from head: both arms time the same.
+        folder: That of the user's own code; a relative one is meant inside each tree.
+        device: `cpu` or `cuda`.
+        threads: How many threads a process has.
+        data_dir: Folder of the data sets.
+    """
+
+    cells: Mapping[str, Mapping[str, Any]]
+    folder: Path
+    device: str
+    threads: int
+    data_dir: Path | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A variant made ready: seconds of a block by mode, blocks of the warm-up, metrics."""
+
+    blocks: Mapping[str, float]
+    warm: tuple[TimingSample, ...]
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What one arm gives of a variant in a round; `failure` says why there is less than all."""
+
+    arm: str
+    variant: str
+    samples: tuple[TimingSample, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    failure: str | None = None
+    seconds: float = 0.0
+
+
+class Arm:
+    """A fresh process that runs the code of a tree, and works only when it is asked."""
+
+    def __init__(self, tree: Tree, setup: Setup) -> None:
+        self.tree = tree
+        own = {"PYTHONPATH": str(tree.folder), "OMP_NUM_THREADS": str(setup.threads)}
+        if setup.device == "cpu":
+            own["CUDA_VISIBLE_DEVICES"] = ""
+        self._process = subprocess.Popen(
+            [tree.python, "-m", MODULE],
+            cwd=tree.folder, env={**os.environ, **own}, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._to, self._from = self._process.stdin, self._process.stdout
+        self._complaints = self._process.stderr
+        os.set_blocking(self._complaints.fileno(), False)
+        self._said, self._complained = b"", b""
+        self._setup = setup
+
+    def open(self) -> dict[str, Any]:
+        """Wait until its code is imported; what it says of code, protocol and machine.
+
+        Raises:
+            ArmFailed: It cannot be imported, or another tree's was.
+        """
+        setup = self._setup
+        facts = self._ask(
+            {
+                "do": "open",
+                "device": setup.device,
+                "threads": setup.threads,
+                "folder": str(self.tree.folder / setup.folder),
+                "data_dir": setup.data_dir and str(setup.data_dir),
+            }
+        )
+        if Path(facts["root"]) != self.tree.folder.resolve():
+            raise ArmFailed(f"the code of {facts['root']} was imported")
+        return facts
+
+    def prepare(self, variant: str, seed: int) -> Ready:
+        """Make a variant ready and warm."""
+        settings = self._setup.cells[variant]
+        told = self._ask({"do": "prepare", "settings": settings, "seed": seed})
+        warm = tuple(_sample(sample) for sample in told["samples"])
+        return Ready(told["blocks"], warm, tuple(Metric(**m) for m in told["metrics"]))
+
+    def block(self, mode: str) -> TimingSample:
+        """Time one block of the variant that is ready."""
+        return _sample(self._ask({"do": "block", "mode": mode})["sample"])
+
+    @property
+    def dead(self) -> bool:
+        """Whether its process has ended."""
+        return self._process.poll() is not None
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        for stream in (self._to, self._from, self._complaints):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+        self._process.wait()
+
+    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        until = time.monotonic() + LIMIT_SECONDS
+        with contextlib.suppress(BrokenPipeError):
+            self._to.write(json.dumps(question).encode() + b"\n")
+            self._to.flush()
+        listening = [self._from, self._complaints]
+        while b"\n" not in self._said:
+            ready, _, _ = select.select(listening, [], [], until - time.monotonic())
+            if not ready:
+                raise ArmFailed(f"no answer in {LIMIT_SECONDS:.0f} s")
+            if self._complaints in ready and not self._complain():
+                listening.remove(self._complaints)
+            if self._from in ready:
+                said = os.read(self._from.fileno(), 1 << 16)
+                if not said:
+                    raise ArmFailed(self._death())
+                self._said += said
+        line, _, self._said = self._said.partition(b"\n")
+        told = json.loads(line)
+        if "failure" in told:
+            raise ArmFailed(told["failure"])
+        return told
+
+    def _complain(self) -> bool:
+        """Keep the last words on standard error; whether there may be more."""
+        words = self._complaints.read()
+        self._complained = (self._complained + (words or b""))[-4000:]
+        return words != b""
+
+    def _death(self) -> str:
+        status = self._process.wait()
+        self._complain()
+        words = self._complained.decode(errors="replace").strip().splitlines()
+        return f"its process ended with status {status}{': ' + words[-1] if words else ''}"
+
+
+class Round:
+    """A round's processes, a fresh one an arm; entered they start, left they are gone.
+
+    Args:
+        trees: One or two arms; in odd rounds the last begins.
+        setup: What they measure.
+        number: The round, from 0; the seed of its cells as well.
+    """
+
+    def __init__(self, trees: Sequence[Tree], setup: Setup, number: int) -> None:
+        self._trees = trees if number % 2 == 0 else tuple(reversed(trees))
+        self._setup, self._number = setup, number
+        self._arms: list[Arm] = []
+
+    def __enter__(self) -> "Round":
+        for tree in self._trees:
+            self._arms.append(Arm(tree, self._setup))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for arm in self._arms:
+            arm.close()
+
+    def open(self) -> dict[str, dict[str, Any] | ArmFailed]:
+        """What each arm says of itself, or why it cannot work."""
+        found: dict[str, dict[str, Any] | ArmFailed] = {}
+        for arm in self._arms:
+            try:
+                found[arm.tree.name] = arm.open()
+            except ArmFailed as failure:
+                found[arm.tree.name] = failure
+        return found
+
+    def time(self, variants: Sequence[str]) -> Iterator[Timed]:
+        """Each variant in each arm. One that an arm cannot time is timed in none."""
+        for variant in variants:
+            self._revive()
+            begun = time.monotonic()
+            kept: dict[str, list[TimingSample]] = {arm.tree.name: [] for arm in self._arms}
+            ready: dict[str, Ready] = {}
+            failures: dict[str, str] = {}
+            name = ""
+            try:
+                for arm in self._arms:
+                    name = arm.tree.name
+                    ready[name] = arm.prepare(variant, self._number)
+                    kept[name] += ready[name].warm
+                for mode, arm, turn in self._turns(list(ready.values())):
+                    name = arm.tree.name
+                    kept[name].append(dataclasses.replace(arm.block(mode), sample=turn))
+            except ArmFailed as failure:
+                failures[name] = str(failure)
+            seconds = (time.monotonic() - begun) / len(self._arms)
+            for name, samples in kept.items():
+                metrics = ready[name].metrics if name in ready else ()
+                failure = failures.get(name)
+                yield Timed(name, variant, tuple(samples), metrics, failure, seconds)
+
+    def _revive(self) -> None:
+        """Start anew an arm that the last variant has killed; it says by itself if it cannot."""
+        for i, arm in enumerate(self._arms):
+            if arm.dead:
+                arm.close()
+                self._arms[i] = Arm(arm.tree, self._setup)
+                with contextlib.suppress(ArmFailed):
+                    self._arms[i].open()
+
+    def _turns(self, ready: Sequence[Ready]) -> Iterator[tuple[str, Arm, int]]:
+        """Whose block comes next: A B, B A, A B, … of the modes that all have."""
+        least, most = TURNS
+        for mode in ready[0].blocks:
+            if all(mode in one.blocks for one in ready):
+                longest = max(one.blocks[mode] for one in ready)
+                for turn in range(min(max(round(SECONDS / longest), least), most)):
+                    for arm in self._arms if turn % 2 == 0 else reversed(self._arms):
+                        yield mode, arm, turn
+
+
+def _sample(told: Mapping[str, Any]) -> TimingSample:
+    return TimingSample(**{**told, "flags": tuple(told["flags"])})
