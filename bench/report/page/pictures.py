@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...study import Study
+from ..findings import Findings
 
 # What pictures may add to a page, in bytes of text: a page is at most 15 MB in all.
 BUDGET = 6_000_000
 
 
-def pictures(study: Study, device: str, table: pa.Table) -> list[dict[str, Any]]:
+def pictures(findings: Findings, table: pa.Table) -> list[dict[str, Any]]:
     """Pictures of the first seed that has some, a variant each, in the study's order.
 
     Where they would make the page too heavy, later variants are left out.
@@ -21,18 +21,18 @@ def pictures(study: Study, device: str, table: pa.Table) -> list[dict[str, Any]]
     column, names = table["pictures"], table["trial_id"].to_pylist()
     rows_of = {names[i]: i for i, each in enumerate(column) if each.is_valid and len(each)}
     ids: dict[str, int] = {}
-    for trial in study.trials(device):
+    for trial in findings.trials:
         if trial.trial_id in rows_of:
             ids.setdefault(trial.variant, rows_of[trial.trial_id])
     made, room = [], BUDGET
-    for variant in study.variants:
-        if variant.name not in ids:
+    for row in findings.rows:
+        if row.variant not in ids:
             continue
-        taken = column[ids[variant.name]].as_py()
+        taken = column[ids[row.variant]].as_py()
         room -= sum(len(each["png"]) * 4 // 3 + 8 * len(each["outline"]) for each in taken)
         if room < 0:
             break
-        made.append(_variant(variant.name, taken))
+        made.append(_variant(row.variant, taken))
     return made
 
 

@@ -36,7 +36,7 @@ DIAGNOSTICS = {
 def report_page(findings: Findings, drawn: dict[str, Chart], table: pa.Table) -> Page:
     """The page of a study; `table` are the store's rows of it."""
     study, place = findings.study, {row.variant: i for i, row in enumerate(findings.rows)}
-    seen = pictures(study, findings.device, table)
+    seen = pictures(findings, table)
 
     def grid(found: Table, label: str) -> list[Grid]:
         groups = [place.get(row[0].text, 0) for row in found.rows] if found.rows else []
