@@ -86,20 +86,37 @@ STN_INLINE void scatter(float* packed, ptrdiff_t row, const float* g, const Chun
   }
 }
 
-// Row y of pixels of one channel, from the cells around.
+// What comes before b0: a3 b0 b1 b2.
+struct Shifted {
+  template <int L>
+  static constexpr int at(int i) {
+    return L - 1 + i;
+  }
+};
+
+// A row of pixels of one channel, from the cells that have them for a corner: `cells` is the row's
+// first one, and the row of cells above lies `row` before.
 inline void fold(const float* cells, ptrdiff_t row, ptrdiff_t count, float* out) {
   using V = Floats<4>;
-  auto own = [&](ptrdiff_t i) {
-    const float *here = cells + i * 4, *above = here - row * 4;
-    V c = shuffle<Pairs<false>, 4>(load<V>(here), load<V>(above));
-    (void)c;
-    return V{here[0], here[-3], above[2], above[-1]};
+  auto corner = [](const float* from, auto high, V& west, V& east) {
+    constexpr bool kHigh = decltype(high)::value;
+    V a = shuffle<Interleave<kHigh>, 4>(load<V>(from), load<V>(from + 4));
+    V b = shuffle<Interleave<kHigh>, 4>(load<V>(from + 8), load<V>(from + 12));
+    west = shuffle<Pairs<false>, 4>(a, b), east = shuffle<Pairs<true>, 4>(a, b);
   };
-  for (ptrdiff_t i = 0; i < count; i += 4) {
-    V each[4];
-    for (int j = 0; j < 4; j++) each[j] = own(std::min(i + j, count - 1));
-    V total = sums<4>(each);
-    std::memcpy(out + i, &total, std::min<ptrdiff_t>(4, count - i) * sizeof(float));
+  const float* above = cells - row * 4;
+  // What the cell before the first gives to the first pixel.
+  V before{0, 0, 0, cells[-3] + above[-1]};
+  for (ptrdiff_t i = 0; i < count; i += 4, cells += 16, above += 16) {
+    V nw, ne, sw, se;
+    corner(cells, std::false_type(), nw, ne);
+    corner(above, std::true_type(), sw, se);
+    V east = ne + se, total = nw + sw + shuffle<Shifted, 4>(before, east);
+    before = east;
+    if (count - i >= 4)
+      store(out + i, total);
+    else
+      std::memcpy(out + i, &total, (count - i) * sizeof(float));
   }
 }
 
@@ -146,8 +163,8 @@ void differentiate_part(const Problem& p, int64_t n, int64_t c, double* total) {
     pack_window<L>(p, w, n, c, packed);
   }
   if (p.image_gradient) {
-    // A row and a cell before the first, for `fold`.
-    size_t before = L == 1 ? (w.width() + 1) * kCell : 0, size = w.cells() * kCell;
+    // For `fold` a row and a cell before the first, and some cells after the last.
+    size_t before = L == 1 ? (w.width() + 1) * kCell : 0, size = (w.cells() + 4) * kCell;
     before = (before + 15) / 16 * 16;
     gathered = gradient_scratch.floats(before + size);
     std::memset(gathered, 0, (before + size) * sizeof(float));
