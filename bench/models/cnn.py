@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 
 from stn_core import Projection
+from stn_core.few_channel import Conv2d
 
 
 class CNN(nn.Module):
@@ -46,7 +47,7 @@ class CNN(nn.Module):
         if project and len(in_shape) != 4:
             raise ValueError(f"`project` needs volumes, got images of {tuple(in_shape)}.")
         channels, *size = in_shape[:1] + in_shape[2:] if project else in_shape
-        conv, pool = (nn.Conv2d, nn.MaxPool2d) if len(size) == 2 else (nn.Conv3d, nn.MaxPool3d)
+        conv, pool = (Conv2d, nn.MaxPool2d) if len(size) == 2 else (nn.Conv3d, nn.MaxPool3d)
         stages: list[tuple[str, nn.Module]] = [("project", Projection())] if project else []
         for i, (count, kernel) in enumerate(zip(filters, kernel_sizes, strict=True), start=1):
             count = max(1, round(width * count))

@@ -5,6 +5,8 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
+from stn_core.few_channel import Conv2d
+
 FILTERS = (48, 64, 128, 160, 192, 192, 192, 192)
 
 
@@ -40,7 +42,7 @@ class SVHNCNN(nn.Module):
             filters = max(1, round(width * filters))
             if i > 2:
                 self.add_module(f"dropout{i}", nn.Dropout(dropout))
-            self.add_module(f"conv{i}", nn.Conv2d(channels, filters, 5, padding=2))
+            self.add_module(f"conv{i}", Conv2d(channels, filters, 5, padding=2))
             self.add_module(f"relu{i}", nn.ReLU())
             if i % 2 == 1:
                 self.add_module(f"pool{i}", nn.MaxPool2d(2))

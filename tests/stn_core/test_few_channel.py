@@ -6,6 +6,9 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.nn.functional import conv2d
 
+from bench.models.cnn import CNN
+from bench.models.svhn_cnn import SVHNCNN
+from stn_core import few_channel
 from stn_core.few_channel import Conv2d, input_gradient
 from stn_core.kernels.library import why_missing
 
@@ -65,6 +68,33 @@ def test_is_the_same_to_the_bit_for_any_number_of_threads():
     finally:
         torch.set_num_threads(before)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(
+    "model", [CNN((1, 28, 28), 10), SVHNCNN((3, 64, 64), 10, width=0.1)]
+)
+def test_models_of_the_harness_have_it(model, monkeypatch):
+    image = torch.rand(2, *((1, 28, 28) if isinstance(model, CNN) else (3, 64, 64)))
+    of_each = []
+    for is_quick in (True, False):
+        if not is_quick:
+            monkeypatch.setattr(few_channel, "MOST_CHANNELS", 0)
+        torch.manual_seed(0)  # of dropout
+        leaf = image.clone().requires_grad_()
+        output = model(leaf)
+        names = {type(f).__name__ for f in _functions(output.grad_fn)}
+        assert ("_ConvolveBackward" in names) == is_quick
+        of_each.append(torch.autograd.grad(output.square().sum(), (leaf, *model.parameters())))
+    torch.testing.assert_close(*of_each)
+
+
+def _functions(function):
+    seen, left = [], [function]
+    while left:
+        if (node := left.pop()) is not None and node not in seen:
+            seen.append(node)
+            left += [before for before, _ in node.next_functions]
+    return seen
 
 
 def test_second_derivatives_are_those_of_torch():
