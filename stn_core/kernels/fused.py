@@ -92,7 +92,7 @@ class _WarpInFunc(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         _keep(ctx, inputs, output)
 
-    backward = _Warp.backward
+    backward = _Warp.backward  # pyright: ignore[reportAssignmentType]
 
 
 class _WarpBackward(torch.autograd.Function):
