@@ -70,9 +70,7 @@ def test_is_the_same_to_the_bit_for_any_number_of_threads():
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
-@pytest.mark.parametrize(
-    "model", [CNN((1, 28, 28), 10), SVHNCNN((3, 64, 64), 10, width=0.1)]
-)
+@pytest.mark.parametrize("model", [CNN((1, 28, 28), 10), SVHNCNN((3, 64, 64), 10, width=0.1)])
 def test_models_of_the_harness_have_it(model, monkeypatch):
     image = torch.rand(2, *((1, 28, 28) if isinstance(model, CNN) else (3, 64, 64)))
     of_each = []
