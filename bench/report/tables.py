@@ -140,9 +140,9 @@ def _variant_cells(findings: Findings, row: VariantRow) -> Mapping[Column, Cell]
 MODES = {"train_step": "training step"}
 SIZES = (
     ("parameters", "parameters", 1, 0),
-    ("flops", "FLOPs, 10⁶", 1e6, 1),
-    ("peak_host_bytes", "host memory, MB", MEGABYTE, 1),
-    ("peak_device_bytes", "device memory, MB", MEGABYTE, 1),
+    ("train_step_flops", "training step, GFLOP", 1e9, 2),
+    ("train_step_host_memory", "host memory, MB", MEGABYTE, 1),
+    ("train_step_device_memory", "device memory, MB", MEGABYTE, 1),
 )
 
 

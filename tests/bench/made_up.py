@@ -91,8 +91,9 @@ def fill(folder, made, failing=1, pictures=True):
                              ("throttled",) if place == 2 and k == 3 else ())
                 for mode, part in (("train_step", 1.0), ("forward", 0.3)) for k in range(9)
             )  # fmt: skip
-            metrics = (Metric("flops", 3.1e6 + 1e5 * place, "count", False),
-                       Metric("peak_host_bytes", 2.5e8 + 4e6 * place, "bytes", False))  # fmt: skip
+            metrics = (Metric("train_step_flops", 3.1e9 + 1e8 * place, "count", False),
+                       Metric("train_step_host_memory", 2.5e8 + 4e6 * place, "bytes",
+                              False))  # fmt: skip
             store.write(row(trial, "timing", start=start, seconds=6.0, timings=timings,
                             metrics=metrics, round=number, attempt=number + 1))  # fmt: skip
             start += 7
