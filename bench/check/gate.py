@@ -78,6 +78,8 @@ def check(study: Study, against: str, options: Options, say: Say) -> Findings:
                         break
     except (Missing, NoEnvironment) as missing:
         return nothing(question, str(missing), notes)
+    if not floor:
+        notes.append("`stn-bench calibrate` has not been run here, so no cell's noise is known.")
     return judge(question, rows, floor, notes)
 
 

@@ -133,7 +133,8 @@ def judge(
         notes: What else is to be said.
     """
     found = cells(rows, ("base", "head"))
-    lacking = lacks(rows, found, question.variants)
+    have = {name: set(cell.logs) for name, cell in found.items()}
+    lacking = lacks(rows, found, have, question.variants)
     changes = {
         name: paired_change(list(cell.logs.values()))
         for name, cell in found.items()
@@ -201,8 +202,20 @@ def _concluded(
     return findings
 
 
-def lacks(rows: Sequence[Row], found: Mapping[str, Cell], wanted: Sequence[str]) -> dict[str, str]:
-    """Cells without data of both arms in every round, and why."""
+def lacks(
+    rows: Sequence[Row],
+    found: Mapping[str, Cell],
+    have: Mapping[str, set[int]],
+    wanted: Sequence[str],
+) -> dict[str, str]:
+    """Cells without data in every round, and why.
+
+    Args:
+        rows: Of the run.
+        found: Its cells.
+        have: The rounds in which a cell can be compared.
+        wanted: The variants that were to be measured.
+    """
     lacking: dict[str, str] = {}
     rounds = {row["round"] for row in rows}
     for variant in wanted:
@@ -210,15 +223,16 @@ def lacks(rows: Sequence[Row], found: Mapping[str, Cell], wanted: Sequence[str])
         failed = [row for row in mine if row["status"] != "done"]
         told = [row for row in failed if row["failure"] != NOT_TIMED] or failed
         names = [name for name in found if name.rpartition(" [")[0] == variant]
-        if not mine or (told and not names):
+        if not names:
             lacking[variant] = _why(told[0]) if told else "was not measured"
         for name in names:
             if told:
                 lacking[name] = _why(told[0])
-            elif set(found[name].logs) != rounds:
-                sides = [arm for arm, by in found[name].seconds.items() if not by]
-                who = f"{sides[0]} has no such cell" if sides else "rounds without data"
-                lacking[name] = who
+            elif have.get(name, set()) != rounds:
+                without = [arm for arm, by in found[name].seconds.items() if not by]
+                lacking[name] = (
+                    f"{without[0]} has no such cell" if without else "has rounds without data"
+                )
     return lacking
 
 

@@ -66,8 +66,6 @@ def notes(findings: Findings) -> list[str]:
                 f"{cell.cell}: the robust estimate ({by}) does not bear the verdict out; look at "
                 "its rounds."
             )
-    if any(cell.gated is None and cell.verdict != "MISSING" for cell in findings.cells):
-        lines.append("`stn-bench calibrate` has not been run here: no cell's noise is known.")
     return lines
 
 

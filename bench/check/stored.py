@@ -11,7 +11,7 @@ from ..margin import LOOKS, Change, unpaired_change
 from ..results import ResultStore
 from ..study import Study
 from .gate import Options, Say, head_name, measured, setup_of, whole_rounds
-from .judge import Findings, Noise, Question, conclude, decided, lacks
+from .judge import Findings, Question, conclude, decided, lacks
 from .rows import COLUMNS, Row, arm_of, cells, machine_of
 from .trees import Tree, working_tree
 
@@ -42,7 +42,6 @@ def check(study: Study, against: str, options: Options, say: Say) -> Findings:
     )  # fmt: skip
     arms = (Tree(tree.folder, tree.python, tree.commit, "head"),)
     rows: list[Row] = []
-    floor: Sequence[Noise] = ()
     for row in measured(study, arms, setup, store, "check", options.most, say):
         rows.append(row)
         if machine_of(row) != machine_of(stored[0]):
@@ -52,11 +51,11 @@ def check(study: Study, against: str, options: Options, say: Say) -> Findings:
             )
         number = whole_rounds(rows, tuple(setup.cells), arms=1)
         if number in LOOKS:
-            found = judge(question, rows, stored, reference, floor)
+            found = judge(question, rows, stored, reference)
             say(f"after {number} rounds: {found.verdict}")
             if decided(found):
                 break
-    return judge(question, rows, stored, reference, floor)
+    return judge(question, rows, stored, reference)
 
 
 def judge(
@@ -64,14 +63,14 @@ def judge(
     rows: Sequence[Row],
     stored: Sequence[Row],
     reference: str,
-    floor: Sequence[Noise] = (),
 ) -> Findings:
     """The findings of rounds of now against rounds of then."""
     then, now = (ratios(side, reference) for side in (stored, rows))
-    found = cells(rows, ("head",))
-    lacking = lacks(rows, found, question.variants)
+    found = {n: c for n, c in cells(rows, ("head",)).items() if not _is_of(reference, n)}
+    have = {name: set(by) for name, by in now.items()}
+    lacking = lacks(rows, found, have, question.variants)
     lacking |= {
-        name: f"the store has no such cell beside its reference cell `{reference}`"
+        name: f"the store has it not beside the reference cell `{reference}`"
         for name in now
         if len(then.get(name, ())) < 2 and name not in lacking
     }
@@ -82,18 +81,22 @@ def judge(
         if name not in lacking and len(now[name]) >= 2
     }
     both = [{**row, "environment": _as_arm(row, "base")} for row in stored]
-    return conclude(question, [*rows, *both], found, changes, lacking, floor)
+    return conclude(question, [*rows, *both], found, changes, lacking)
 
 
 def ratios(rows: Sequence[Row], reference: str) -> dict[str, dict[int, float]]:
     """Logarithm of a cell's time over the reference's in the same process, by cell and round."""
     arm = max((arm_of(row) for row in rows), default="head")  # of `a` and `b` one is enough
     seconds = {name: cell.seconds[arm] for name, cell in cells(rows, (arm,)).items()}
-    yardstick = next((seconds.pop(n) for n in list(seconds) if n.startswith(f"{reference} [")), {})
+    yardstick = next((seconds.pop(n) for n in list(seconds) if _is_of(reference, n)), {})
     return {
         name: {n: math.log(by[n] / yardstick[n]) for n in sorted(by.keys() & yardstick.keys())}
         for name, by in seconds.items()
     }
+
+
+def _is_of(variant: str, cell: str) -> bool:
+    return cell.rpartition(" [")[0] == variant
 
 
 def reference_of(study: Study) -> str:

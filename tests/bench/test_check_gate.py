@@ -58,6 +58,7 @@ def test_nothing_changed(checked):
     assert all(cell.rounds == 6 and cell.detectable < 0.03 for cell in found.cells)
     assert abs(found.mean.mean - 1) < 0.01 and found.mean.low < found.mean.high
     assert said[-1] == "after 6 rounds: PASS"
+    assert "calibrate` has not been run" in found.notes[0]
     table = store.read().table.to_pylist()
     assert len(table) == 2 * 2 * 6
     assert {row["round"] for row in table} == set(range(6))
