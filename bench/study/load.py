@@ -129,10 +129,6 @@ def _check_file(study: StudyFile, file: Path) -> list[tuple[KeyPath, str]]:
     if study.name != file.stem:
         problems.append((("name",), f"must be the file's stem `{file.stem}`, got `{study.name}`"))
     problems += task(study.task, file.parent)
-    gpus = study.resources.accuracy.gpus
-    if gpus > 1 and not gpus.is_integer():
-        message = f"must be at most 1, or a whole number of GPUs, got {gpus:g}"
-        problems.append((("resources", "accuracy", "gpus"), message))
     for i, group in enumerate(study.zip):
         lengths = {key: len(values) for key, values in group.items()}
         if len(set(lengths.values())) > 1:

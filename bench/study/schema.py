@@ -27,17 +27,14 @@ class Accuracy(Strict):
     """What a training gets.
 
     Attributes:
-        cpus: CPUs, and threads of torch, of each worker.
-        gpus: GPUs, on cuda alone. A fraction packs several trainings on one; a whole number above
-            1 is as many workers with a GPU each.
-        workers: Processes that share a training, each with its part of every batch.
+        cpus: CPUs, and threads of torch.
+        gpus: Share of a GPU, on cuda alone: a fraction packs several trainings on one.
         label: Labels of the nodes that may do it.
         timeout: Seconds after which it has failed; None lets it run.
     """
 
     cpus: Positive = 1
-    gpus: Annotated[float, Field(gt=0)] = 1
-    workers: Positive = 1
+    gpus: Annotated[float, Field(gt=0, le=1)] = 1
     label: dict[str, str] = {}
     timeout: Seconds | None = None
 

@@ -28,7 +28,6 @@ def node(cpus=4.0, gpus=0.0, **labels):
         (Accuracy(gpus=0.25), "cuda", [node(16, 2)], 8),
         (Accuracy(gpus=0.25, cpus=4), "cuda", [node(16, 2)], 4),
         (Accuracy(gpus=0.6), "cuda", [node(16, 2)], 2),
-        (Accuracy(gpus=2.0), "cuda", [node(16, 5)], 2),
         (Accuracy(gpus=0.1), "cuda", [node(16, 1)], 10),
         (Accuracy(label={"gpu-class": "h200"}), "cpu", [node(), node(gpu_class="h200")], 4),
         (Accuracy(label={"gpu-class": "h200"}), "cpu", [node(gpu_class="a10")], 0),
