@@ -29,8 +29,8 @@ def choose(
 ) -> tuple[Literal["fused", "torch", "reference"], str]:
     """Who computes this warp, and why: the arguments of `warp`.
 
-    "auto" is "fused" wherever there is one, since at no shape measured was it slower than "torch";
-    `docs/backends.md` has the numbers.
+    "auto" is "fused" wherever there is one, since at no shape measured was it slower than "torch"
+    (`benchmarks/sampler_cpu.py` measures again).
 
     Raises:
         ValueError: If `backend` is not known, or is "fused" where there is none.

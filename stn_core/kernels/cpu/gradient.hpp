@@ -58,17 +58,19 @@ constexpr int kCorners = 4;
 template <int L, bool Nearest>
 STN_INLINE void scatter(float* packed, ptrdiff_t row, const float* g, const Chunk& k) {
   using V = Floats<L == 1 ? kCorners : L>;
-  for (int i = 0; i < k.count; i++) {
-    if constexpr (L == 1) {
-      float* cell = packed + ptrdiff_t(k.cell[i]) * kCorners;
-      if constexpr (Nearest) {
-        cell[0] += g[i];
-      } else {
-        V x = splat<4>(k.fx[i]) * V{-1, 1, -1, 1} + V{1, 0, 1, 0};
-        V y = splat<4>(k.fy[i]) * V{-1, -1, 1, 1} + V{1, 1, 0, 0};
-        add_to(cell, x * y * splat<4>(g[i]));
-      }
-    } else {
+  if constexpr (L == 1 && Nearest) {
+    for (int i = 0; i < k.count; i++) packed[ptrdiff_t(k.cell[i]) * kCorners] += g[i];
+  } else if constexpr (L == 1) {
+    for (int i = 0; i < k.count; i += kCorners) {
+      V by = load<V>(g + i), fx = load<V>(k.fx + i), fy = load<V>(k.fy + i);
+      V down = by * fy, up = by - down, up_east = up * fx, down_east = down * fx;
+      V corners[] = {up - up_east, up_east, down - down_east, down_east};
+      transpose<kCorners>(corners);
+      for (int j = 0; j < kCorners; j++)
+        add_to(packed + ptrdiff_t(k.cell[i + j]) * kCorners, corners[j]);
+    }
+  } else {
+    for (int i = 0; i < k.count; i++) {
       float* north = packed + ptrdiff_t(k.cell[i]) * L;
       V by = load<V>(g + i * L);
       if constexpr (Nearest) {
@@ -123,13 +125,16 @@ inline void fold(const float* cells, ptrdiff_t row, ptrdiff_t count, float* out)
 template <int L>
 void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, const float* packed) {
   int64_t x0 = std::max<int64_t>(w.left, 0), x1 = std::min(w.right + 2, p.in_width);
+  int64_t y0 = std::max<int64_t>(w.top, 0), y1 = std::min(w.bottom + 2, p.in_height);
   static thread_local Scratch line;
-  for (int64_t y = 0; y < p.in_height; y++) {
-    if (y < w.top || y >= w.bottom + 2 || x1 <= x0) {
-      clear(gradient_run(p, L, n, c, y, 0), p.in_width);
-      continue;
-    }
-    clear(gradient_run(p, L, n, c, y, 0), x0);
+  // Pixels outside the window, from one that counts along the rows to another.
+  auto clear_between = [&](int64_t from, int64_t to) {
+    if (to > from) clear(gradient_run(p, L, n, c, 0, from), to - from);
+  };
+  int64_t end = p.in_height * p.in_width;
+  if (x1 <= x0 || y1 <= y0) return clear_between(0, end);
+  clear_between(0, y0 * p.in_width + x0);
+  for (int64_t y = y0; y < y1; y++) {
     ptrdiff_t cell = (y - w.top) * w.width() + x0 - w.left;
     const float* from = packed + cell * L;
     if constexpr (L == 1) {
@@ -138,7 +143,7 @@ void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, cons
       from = folded;
     }
     unpack<L>(from, x1 - x0, gradient_run(p, L, n, c, y, x0));
-    clear(gradient_run(p, L, n, c, y, x1), p.in_width - x1);
+    clear_between(y * p.in_width + x1, y + 1 < y1 ? (y + 1) * p.in_width + x0 : end);
   }
 }
 
