@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from ..grid import canonical_grid, is_traced, kept, shared_grid
+from ..grid import canonical_grid, kept, shared_grid
 from .linear import apply_matrix
 from .transform import Transform
 
@@ -78,9 +78,6 @@ class ThinPlateSpline(Transform):
         self, theta: Float[Tensor, "batch num_params"], size: Sequence[int], *, align_corners: bool
     ) -> Float[Tensor, "batch *size dims"]:
         convention = {"align_corners": align_corners, "dtype": theta.dtype, "device": theta.device}
-        if _is_product_exact(theta):
-            planes = kept(_grid_planes, self.size, self.ridge, tuple(size), *convention.values())
-            return self._bend_grid(theta, planes, size)
         points = shared_grid(size, **convention)
         if torch.compiler.is_compiling():
             basis = self.basis(points)
@@ -98,21 +95,11 @@ class ThinPlateSpline(Transform):
         return self
 
     def _bend(self, theta: Tensor, points: Tensor, basis: Tensor) -> Tensor:
-        columns = self._offsets(theta)
-        no_shift = torch.zeros_like(columns[..., :1])
-        return points + apply_matrix(torch.cat([columns, no_shift], dim=-1), basis)
-
-    def _bend_grid(self, theta: Tensor, planes: Tensor, size: Sequence[int]) -> Tensor:
-        """The same for a whole grid, as one matrix product of all images."""
-        columns = self._offsets(theta)
-        unit = torch.eye(self.dims, dtype=theta.dtype, device=theta.device)
-        rows = torch.cat([columns, unit.expand(len(theta), -1, -1)], dim=-1).flatten(0, 1)
-        return (rows @ planes).view(len(theta), self.dims, *size).movedim(1, -1)
-
-    def _offsets(self, theta: Tensor) -> Tensor:
         control = _control_points(self.size, theta.device)
         offsets = theta - control.flatten().to(theta.dtype)
-        return offsets.unflatten(1, (-1, self.dims)).transpose(1, 2)
+        columns = offsets.unflatten(1, (-1, self.dims)).transpose(1, 2)
+        no_shift = torch.zeros_like(columns[..., :1])
+        return points + apply_matrix(torch.cat([columns, no_shift], dim=-1), basis)
 
     def _solve(self, device: torch.device) -> Tensor:
         return kept(_solution, self.size, self.ridge, device)
@@ -157,30 +144,6 @@ def _grid_basis(
     basis = _basis(points, size, kept(_solution, size, ridge, device))
     # One plane in memory per control point, as `apply_matrix` reads it.
     return basis.movedim(-1, 0).contiguous().movedim(0, -1)
-
-
-def _grid_planes(
-    size: tuple[int, ...],
-    ridge: float,
-    out_size: tuple[int, ...],
-    align_corners: bool,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    """Rows for the control points: how far a pixel goes with each; then rows for coordinates."""
-    points = canonical_grid(out_size, align_corners=align_corners, dtype=dtype, device=device)
-    basis = _basis(points, size, kept(_solution, size, ridge, device))
-    return torch.cat([basis, points], dim=-1).flatten(0, -2).T.contiguous()
-
-
-def _is_product_exact(theta: Tensor) -> bool:
-    """Whether nothing rounds a matrix product to fewer bits than `theta` has, or traces it."""
-    return (
-        theta.device.type == "cpu"
-        and not is_traced()
-        and not torch.is_autocast_enabled("cpu")
-        and torch.get_float32_matmul_precision() == "highest"
-    )
 
 
 def _kernel(squared: Tensor, dims: int) -> Tensor:
