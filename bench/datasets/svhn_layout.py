@@ -67,7 +67,8 @@ class SVHNLayout:
         digits = as_float(split.images[targets.clamp(max=9), which])
         rows, columns = (reading(boxes[..., i::2], self.size) for i in (1, 0))
         drawn = rows @ digits @ columns.transpose(-1, -2)
-        ink = (drawn * (targets != NULL)[..., None, None]).amax(1, keepdim=True)
+        # Where a digit is reduced the weights of a pixel sum to a little more than 1.
+        ink = (drawn * (targets != NULL)[..., None, None]).amax(1, keepdim=True).clamp(max=1)
         ground, colour = _colours(len(index), generator)
         return ground + ink * (colour - ground), targets
 

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+from collections.abc import Callable
 from functools import lru_cache
+from typing import ParamSpec, TypeVar
 
 import torch
 
@@ -22,6 +24,9 @@ _CONVOLUTION_FIELDS = """
     batch channels height width filters kernel_height kernel_width pad_height pad_width threads
 """
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class Problem(ctypes.Structure):
     """What a kernel is asked to do: `Problem` of cpu/problem.hpp."""
@@ -35,6 +40,12 @@ class Convolution(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in _CONVOLUTION_FIELDS.split()]
 
 
+def _constant(function: Callable[P, R]) -> Callable[P, R]:
+    """`torch.compiler.assume_constant_result`, without importing the compiler for seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 def library() -> ctypes.CDLL:
     """The kernels, loaded once, and compiled first where the installation brought none.
 
@@ -46,7 +57,7 @@ def library() -> ctypes.CDLL:
     return _loaded(processor())
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def why_missing() -> str | None:
     """Why there are no kernels, in one sentence, or None where there are."""
     try:
@@ -56,7 +67,7 @@ def why_missing() -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def processor() -> str:
     """The kind of processor that kernels are taken for.
 

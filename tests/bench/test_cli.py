@@ -118,7 +118,8 @@ def test_data_that_is_not_there_is_one_message(tmp_path):
     done = stn_bench("run", study, "dataset.name=mnist", "--in-process", "--results", tmp_path,
                      "--data-dir", tmp_path, check=2, env=environment)  # fmt: skip
     assert done.stderr.count("\n") == 1
-    assert f"data set `mnist`: not in {tmp_path}/MNIST/raw and not to be downloaded" in done.stderr
+    assert f"data set `mnist`: {tmp_path}/MNIST/raw/train-images" in done.stderr
+    assert "is not there and cannot be downloaded" in done.stderr
     assert "--data-dir" in done.stderr
 
 

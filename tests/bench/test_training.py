@@ -1,6 +1,5 @@
 """The training loop, the optimizer's steps, and the timing protocol."""
 
-import gc
 import math
 
 import pytest
@@ -12,7 +11,6 @@ from bench import measurement, training
 from bench.datasets.dataset import Resident, Split, Splits
 from bench.errors import BenchError
 from bench.execution import check_execution
-from bench.measurement import measure
 from bench.results import ResultStore
 from bench.resume import Halfway
 from bench.study.schema import Train
@@ -367,45 +365,6 @@ def test_a_training_cut_short_goes_on_to_the_bit(change, tmp_path):
     curves, same = run(halfway=Halfway(store, "t", "code", 1e9))
     assert curves == whole
     assert torch.equal(same, weight)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    for name, value in {"BLOCK_SECONDS": 1e-4, "WARMUP_SECONDS": (0.002, 0.02),
-                        "MEASURE_SECONDS": 0.002}.items():  # fmt: skip
-        monkeypatch.setattr(measurement, name, value)
-
-
-def test_all_blocks_are_kept_and_the_warm_up_is_flagged(quick):
-    calls = []
-    samples = measure("forward", lambda: calls.append(gc.isenabled()), CPU)
-    assert {s.mode for s in samples} == {"forward"}
-    assert [s.sample for s in samples] == list(range(len(samples)))
-    flags = [s.warmup for s in samples]
-    assert flags == sorted(flags, reverse=True), "the warm-up comes first"
-    assert flags[0] and flags.count(False) >= measurement.BLOCKS
-    assert samples[0].iterations == 1
-    assert len({s.iterations for s in samples[1:]}) == 1
-    assert sum(s.iterations for s in samples) + 1 == len(calls), "one more to find their number"
-    assert all(s.seconds > 0 for s in samples)
-    assert not any(calls), "no garbage is collected meanwhile"
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_the_garbage_collector_is_as_it_was(enabled, quick):
-    def fail():
-        raise ZeroDivisionError
-
-    before = gc.isenabled()
-    try:
-        (gc.enable if enabled else gc.disable)()
-        measure("forward", lambda: None, CPU)
-        assert gc.isenabled() is enabled
-        with pytest.raises(ZeroDivisionError):
-            measure("forward", fail, CPU)
-        assert gc.isenabled() is enabled
-    finally:
-        (gc.enable if before else gc.disable)()
 
 
 def test_warm_is_when_two_windows_agree():

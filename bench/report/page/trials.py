@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
+from ...results.arrow import records
 from ..findings import Findings
 from ..tables import Table, number, trials_table
 
@@ -16,6 +18,8 @@ COLUMNS = [
     "device", "device_name", "threads", "host", "run_id", "started_at", "seconds", "environment",
     "deterministic", "file",
 ]  # fmt: skip
+
+EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def trials(findings: Findings, table: pa.Table) -> Trials:
     """All trials of a study with the attempts that `table`, a store's rows, has at them."""
     place = {row.variant: i for i, row in enumerate(findings.rows)}
     made: dict[str, list[dict[str, Any]]] = {}
-    for row in table.select(COLUMNS).to_pylist():
+    for row in records(table, COLUMNS):
         made.setdefault(row["trial_id"], []).append(row)
     return Trials(
         trials_table(findings),
@@ -69,7 +73,7 @@ def _attempted(row: Mapping[str, Any]) -> Attempted:
     if row["attempt"] > 1:
         title += f", attempt {row['attempt']}"
     parts = [
-        f"{row['started_at']:%Y-%m-%d %H:%M:%S} UTC",
+        f"{EPOCH + timedelta(microseconds=row['started_at']):%Y-%m-%d %H:%M:%S} UTC",
         f"{number(row['seconds'], 1)} s",
         f"{row['host']}, {row['device_name'] or row['device']}, threads {row['threads']}",
         f"run {row['run_id']}",
