@@ -145,7 +145,7 @@ class Component:
     summary: str
     version: int
     needs: tuple[str, ...]
-    phases: tuple[str, ...]
+    phases: tuple[Literal["accuracy", "timing"], ...]
     parameters: Mapping[str, Parameter]
 
 

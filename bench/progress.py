@@ -92,7 +92,7 @@ class Tally:
         if not self.seconds:
             return None
         means = {kind: total / count for kind, (total, count) in self.seconds.items()}
-        spent = Counter[str]()
+        spent: dict[str, float] = {"accuracy": 0.0, "timing": 0.0}
         for kind, count in self.left.items():
             known = [mean for other, mean in means.items() if other[1] == kind[1]] or [0.0]
             spent[kind[1]] += count * means.get(kind, sum(known) / len(known))

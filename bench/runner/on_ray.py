@@ -199,7 +199,7 @@ class OnRay:
         busy = sum(slot.job is not None for slot in self._slots.values())
         wanted = max(1, min(room, busy + jobs))
         for _ in range(count, wanted):
-            actor = _Worker.options(**_request(phase, device)).remote(device)
+            actor: Any = _Worker.options(**_request(phase, device)).remote(device)  # pyright: ignore[reportFunctionMemberAccess]
             self._slots[actor.place.remote()] = _Slot(actor)
         starting = [ref for ref, slot in self._slots.items() if slot.job is None]
         for reference in starting[: max(0, count - max(1, room))]:

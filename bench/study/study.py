@@ -86,7 +86,7 @@ class Study(BaseModel):
 
         The timing phase belongs to the first seed of each variant.
         """
-        later = tuple(phase for phase in self.phases if phase != "timing")
+        later: tuple[PhaseName, ...] = tuple(p for p in self.phases if p != "timing")
         return [
             Trial(
                 trial_id=trial_id(variant.settings(self.task), seed, device),

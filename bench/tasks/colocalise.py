@@ -100,9 +100,8 @@ class Colocalise:
         forward = forward_of(net.eval(), settings["train"])
         images, _ = data.batch(settings["train"]["batch_size"])
         with torch.no_grad():
-            return Measured(
-                timings=tuple(measure("forward", lambda: forward(images), place.device))
-            )
+            timed = measure("forward", lambda: forward(images), place.device)
+        return Measured(metrics=timed.metrics, timings=timed.samples)
 
 
 def triplet_hinge(codes: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:

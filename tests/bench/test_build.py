@@ -2,6 +2,7 @@
 
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def settle(tmp_path):
 @pytest.fixture
 def make(settle, tmp_path):
     def built(model, shape=(1, 30, 30), labels=1):
-        data = SimpleNamespace(in_shape=shape, num_classes=10, labels=labels)
+        data: Any = SimpleNamespace(in_shape=shape, num_classes=10, labels=labels)
         return build.model(settle(model), data, tmp_path)
 
     return built

@@ -1,6 +1,7 @@
 """The task `latency`: what a study of it needs, and its workloads."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -163,7 +164,8 @@ def test_an_untrained_model_is_woken_from_the_identity(gate):
 def test_gradients_of_a_warp_are_computed(gate):
     settings = cells(gate)["warp images, forward and backward"]
     (step,) = workload(settings, PLACE).prepare(settings, 0, PLACE).steps.values()
-    image, theta = step()
+    gradients: Any = step()
+    image, theta = gradients
     assert image.shape == (64, 1, 28, 28) and image.abs().sum() > 0
     assert theta.shape == (64, 6) and theta.abs().sum() > 0
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -78,8 +79,8 @@ def test_steady_steps_end_early_and_restless_ones_at_the_limit(clock):
     def restless():
         clock.seconds += next(turns)
 
-    restless = kept(measure("x", restless, CPU))
-    assert sum(s.seconds for s in restless) >= MEASURE_SECONDS[1]
+    found = kept(measure("x", restless, CPU))
+    assert sum(s.seconds for s in found) >= MEASURE_SECONDS[1]
 
 
 def test_a_step_longer_than_the_time_is_measured_three_times(clock):
@@ -210,6 +211,7 @@ class Event:
     """As `torch.cuda.Event`, on the tests' clock."""
 
     log: list[str] = []
+    clock: Any = None
 
     def __init__(self, enable_timing=False):
         assert enable_timing

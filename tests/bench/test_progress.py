@@ -9,10 +9,10 @@ from rich.console import Console
 import bench.progress as module
 from bench.jobs import Event, Job, Outcome
 from bench.progress import Tally, follow, follow_json
-from bench.study.study import Trial
+from bench.study.study import PhaseName, Trial
 
 
-def job(variant="A", seed=0, phase="accuracy", round=None, expected=None):
+def job(variant="A", seed=0, phase: PhaseName = "accuracy", round=None, expected=None):
     trial = Trial(f"{variant}{seed}", "study", variant, seed, "cpu", {}, ("accuracy", "timing"))
     return Job(trial, phase, 1, 1, round, expected)
 

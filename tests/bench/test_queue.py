@@ -76,6 +76,7 @@ def test_what_another_run_makes_comes_back_after_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     queue = Queue([job("a"), job("b")], launch(tmp_path))
     first = queue.take()
+    assert first is not None
     event = queue.ended(Outcome(first, None, None, 0.0, "running"), "")
     assert event.kind == "stopped"
     assert drained(queue) == ["b.accuracy.1"]

@@ -26,6 +26,11 @@ class Shear:
 """
 
 
+def transformer(variant):
+    assert variant.model is not None
+    return variant.model["transformer"]
+
+
 def load(tmp_path, old="", new="", own=None):
     assert old in GOOD
     (tmp_path / "study.yaml").write_text(GOOD.replace(old, new) if old else GOOD)
@@ -170,8 +175,8 @@ def test_defaults_are_written_out(tmp_path):
         "warmup_steps": 0, "clip_norm": None, "localisation_lr": 1.0, "precision": "float32",
         "memory_format": "contiguous", "execution": "eager",
     }  # fmt: skip
-    assert variant.model["transformer"]["sampler"] == {"name": "bilinear"}
-    assert variant.model["transformer"]["placement"] == "input"
+    assert transformer(variant)["sampler"] == {"name": "bilinear"}
+    assert transformer(variant)["placement"] == "input"
 
 
 def test_own_components_are_checked_without_import(tmp_path):
@@ -181,7 +186,7 @@ def test_own_components_are_checked_without_import(tmp_path):
     new = "transform: {name: 'my_warp.py:Shear', copy: 0, _x: 3, sampler: {name: nearest}}"
     study = load(folder, "transform: affine", new, own=SHEAR)
     (variant,) = study.variants
-    assert variant.model["transformer"]["transform"] == {
+    assert transformer(variant)["transform"] == {
         "name": "my_warp.py:Shear", "copy": 0, "_x": 3, "sampler": {"name": "nearest"},
         "name_": None,
     }  # fmt: skip

@@ -19,6 +19,16 @@ seeds: 2
 NO_TRANSFORMER = "baseline: {model.transformer: null}\n"
 
 
+def transformer(variant):
+    assert variant.model is not None
+    return variant.model["transformer"]
+
+
+def distortion(variant):
+    assert variant.dataset is not None
+    return variant.dataset["distortion"]
+
+
 def load(tmp_path, design="", base=BASE, **options):
     file = tmp_path / "study.yaml"
     file.write_text(base + design)
@@ -41,7 +51,7 @@ def refusal(*arguments, **options):
 
 def test_a_change_keeps_what_it_does_not_mention(tmp_path):
     design = "vary: {model.transformer: [{transform: attention}, {output_size: [9, 8]}]}\n"
-    first, second = (v.model["transformer"] for v in load(tmp_path, design).variants)
+    first, second = (transformer(v) for v in load(tmp_path, design).variants)
     assert (first["transform"], first["sampler"], first["placement"]) == (
         {"name": "attention"}, {"name": "nearest"}, "conv2",
     )  # fmt: skip
@@ -60,10 +70,10 @@ def test_null_and_lists_replace(tmp_path):
 
 def test_a_name_replaces_a_component_and_a_mapping_is_laid_on_it(tmp_path):
     design = "vary: {dataset.distortion: [affine, {rotation: 45}, {scale: [1, 2]}]}\n"
-    got = [v.dataset["distortion"] for v in load(tmp_path, design).variants]
+    got = [distortion(v) for v in load(tmp_path, design).variants]
     assert [(d["rotation"], d["scale"]) for d in got] == [(0, [1, 1]), (45, [1, 1]), (90, [1, 2])]
     base = BASE.replace("{name: affine, rotation: 90}", "affine")
-    got = [v.dataset["distortion"] for v in load(tmp_path, design, base).variants]
+    got = [distortion(v) for v in load(tmp_path, design, base).variants]
     assert [(d["rotation"], d["scale"]) for d in got] == [(0, [1, 1]), (45, [1, 1]), (0, [1, 2])]
 
 
@@ -103,7 +113,7 @@ add: {train.lr: [1], model.transformer: [{transform: attention}]}
     assert comparisons(study) == {
         "CNN": "CNN", "transformer=null, lr=1": "CNN", "transform=attention": "CNN",
     }  # fmt: skip
-    assert study.variants[2].model["transformer"]["sampler"] == {"name": "bilinear"}
+    assert transformer(study.variants[2])["sampler"] == {"name": "bilinear"}
 
 
 def test_baseline_is_taken_at_the_same_point(tmp_path):

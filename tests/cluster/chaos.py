@@ -77,7 +77,7 @@ def disturb(command: list[str], store: Path, options: argparse.Namespace) -> tup
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     node = {"num_cpus": 1, "num_gpus": 1, "labels": {"gpu-class": "fake"}}
     nodes = [cluster.add_node(**node) for _ in range(options.nodes)]
-    command = [*command, "--address", cluster.address]
+    command = [*command, "--address", str(cluster.address)]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=2)
     due, give_up = (
         time.time() + dice.expovariate(1 / options.every),
