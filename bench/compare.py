@@ -96,8 +96,11 @@ def compare(base: tuple[Side, Sequence[Row]], head: tuple[Side, Sequence[Row]]) 
         if key in sides[1]:
             ours, theirs = sides[0][key], sides[1][key]
             compared += _metrics(key, ours, theirs) + _times(key, ours, theirs, notes)
-    only = [tuple(f"{k[0]}: {k[1]}" for k in a if k not in b) for a, b in (sides, sides[::-1])]
-    return Comparison(base[0], head[0], tuple(compared), *only, tuple(dict.fromkeys(notes)))
+    only_base, only_head = (
+        tuple(f"{k[0]}: {k[1]}" for k in a if k not in b) for a, b in (sides, sides[::-1])
+    )
+    told = tuple(dict.fromkeys(notes))
+    return Comparison(base[0], head[0], tuple(compared), only_base, only_head, told)
 
 
 def commit_of(row: Row) -> str:
@@ -130,8 +133,9 @@ def _metrics(
         )
         change = paired_difference(theirs, ours)
         if change:
-            means = (sum(side.values()) / len(side) for side in (ours, theirs))
-            compared.append(Compared(*key[:2], name, unit, *means, change, True))
+            before, after = (sum(side.values()) / len(side) for side in (ours, theirs))
+            row = Compared(key[0], key[1], name, unit, before, after, change, True)
+            compared.append(row)
     return compared
 
 
@@ -147,14 +151,17 @@ def _times(
         if place not in theirs:
             continue
         paired = ratio_of_rounds(ours[place], theirs[place])
-        means = [geometric_interval(list(s[place].values())).mean for s in (ours, theirs)]
+        before, after = (geometric_interval(list(s[place].values())).mean for s in (ours, theirs))
         change = paired or _unpaired(ours[place], theirs[place])
         if not paired:
             notes.append(
                 f"{key[0]}: {key[1]}: not timed side by side, so what the machine did in between "
                 "is in the ratio of times; `stn-bench check` times both"
             )
-        row = Compared(*key[:2], place[1], "times as long", *means, change, paired is not None)
+        side_by_side = paired is not None
+        row = Compared(
+            key[0], key[1], place[1], "times as long", before, after, change, side_by_side
+        )
         compared.append(row)
     return compared
 

@@ -23,7 +23,7 @@ from .trees import Tree
 MODULE = "bench.arm"
 
 # Each arm has this long for a mode in a round, but at least and at most so many blocks.
-SECONDS = 1.0
+SECONDS = 0.5
 TURNS = (4, 40)
 LIMIT_SECONDS = 600.0
 

@@ -139,12 +139,12 @@ def share(value: float) -> str:
 def junit(findings: Findings) -> str:
     """JUnit XML: REGRESSION is a failure, MISSING an error, INCONCLUSIVE skipped."""
     kinds = {"REGRESSION": "failure", "MISSING": "error", "INCONCLUSIVE": "skipped"}
-    verdicts = [cell.verdict for cell in findings.cells]
-    counts = {
-        f"{kind}s" if kind != "skipped" else kind: str(verdicts.count(verdict))  # type: ignore[arg-type]
-        for verdict, kind in kinds.items()
-    }
-    suite = ET.Element("testsuite", name=findings.study, tests=str(len(verdicts)), **counts)
+    verdicts = [str(cell.verdict) for cell in findings.cells]
+    attributes = {"name": findings.study, "tests": str(len(verdicts))}
+    for count, verdict in (("failures", "REGRESSION"), ("errors", "MISSING")):
+        attributes[count] = str(verdicts.count(verdict))
+    attributes["skipped"] = str(verdicts.count("INCONCLUSIVE"))
+    suite = ET.Element("testsuite", attributes)
     for cell in findings.cells:
         case = ET.SubElement(suite, "testcase", classname=findings.study, name=cell.cell)
         if cell.verdict in kinds:

@@ -4,13 +4,17 @@ import importlib.util
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from scipy import stats
+from scipy import stats as scipy_stats
 
-from bench import margin as m
+from bench import margin
+
+m: Any = margin
+stats: Any = scipy_stats
 
 LOGS = st.lists(st.integers(-100, 100).map(lambda x: x / 1000), min_size=6, max_size=12)
 MARGIN = 0.015
@@ -18,7 +22,7 @@ MARGIN = 0.015
 
 def load_simulation():
     file = Path(__file__).parents[2] / "docs" / "simulate_gate.py"
-    spec = importlib.util.spec_from_file_location("simulate_gate", file)
+    spec: Any = importlib.util.spec_from_file_location("simulate_gate", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
