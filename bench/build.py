@@ -7,7 +7,7 @@ import inspect
 import math
 import sys
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -80,10 +80,12 @@ def fitting_width(reference: Mapping[str, Any], data: Dataset, folder: Path) -> 
         BenchError: No width comes within a tenth of it.
     """
     wanted = reference["parameters"]
+    known: dict[tuple[int, ...], tuple[int, ...]] = {}
 
+    @cache
     def count(width: float) -> int:
         with torch.device("meta"):
-            net = _model({**reference, "width": width}, data, folder)
+            net = _model({**reference, "width": width}, data, folder, known)
         return sum(p.numel() for p in net.parameters())
 
     low, high = 2.0**-6, 2.0**6
@@ -99,7 +101,12 @@ def fitting_width(reference: Mapping[str, Any], data: Dataset, folder: Path) -> 
     return round(found, 4)
 
 
-def _model(reference: Mapping[str, Any], data: Dataset, folder: Path) -> nn.Module:
+def _model(
+    reference: Mapping[str, Any],
+    data: Dataset,
+    folder: Path,
+    known: dict[tuple[int, ...], tuple[int, ...]] | None = None,
+) -> nn.Module:
     spatial, outputs = reference["transformer"], (data.labels, data.num_classes)
 
     def net_of(in_shape: tuple[int, ...], scores: int) -> nn.Module:
@@ -109,7 +116,8 @@ def _model(reference: Mapping[str, Any], data: Dataset, folder: Path) -> nn.Modu
         net = net_of(data.in_shape, data.labels * data.num_classes)
     else:
         make = partial(build, folder=folder)
-        net = with_transformers(spatial, data.in_shape, outputs, make, net_of)
+        known = {} if known is None else known
+        net = with_transformers(spatial, data.in_shape, outputs, make, net_of, known)
     return net if data.labels == 1 else nn.Sequential(net, nn.Unflatten(1, outputs))
 
 

@@ -40,6 +40,7 @@ def with_transformers(
     outputs: tuple[int, int],
     make: Make,
     net_of: Callable[[Shape, int], nn.Module],
+    known: dict[Shape, Shape],
 ) -> nn.Module:
     """A model with its spatial transformers in place.
 
@@ -50,6 +51,8 @@ def with_transformers(
         make: `make(role, reference, **supplied)` builds a component.
         net_of: `net_of(in_shape, scores)` builds the model without transformers; for 0 scores one
             that gives features.
+        known: By the shape of an image what the transformers at the input make of it; filled here,
+            so that who builds the model in several widths warps once.
 
     Raises:
         BenchError: A placement is not in the model, or what stands there does not fit.
@@ -62,7 +65,8 @@ def with_transformers(
     if "input" not in places:
         return _inside(net_of(in_shape, scores), places, spatial, in_shape, make)
     front = transformer(spatial, in_shape, make)
-    seen = shape_after(front, in_shape)
+    seen = known.get(in_shape) or shape_after(front, in_shape)
+    known[in_shape] = seen
     if spatial["join"] == "features":
         net = _of_features(net_of(seen, 0), seen, spatial["count"], scores)
     elif spatial["join"] == "labels":

@@ -240,10 +240,15 @@ def _idle_conditions(
     conditions += [(("published", i, "where"), p.where) for i, p in enumerate(study.published)]
     problems = []
     for start, where in conditions:
-        wrong = [_laid(study, settings, where, folder)[1] for settings in variants]
-        if wrong and all(wrong):
+        first: list[Problem] = []
+        for settings in variants:
+            wrong = _laid(study, settings, where, folder)[1]
+            if not wrong:
+                break
+            first = first or wrong
+        else:
             cell = Cell((), tuple((k, v, (*start, k)) for k, v in where.items()))
-            problems += [_problem(document, cell, *first) for first in wrong[0][:1]]
+            problems += [_problem(document, cell, *problem) for problem in first[:1]]
     return problems
 
 
