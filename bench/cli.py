@@ -332,10 +332,19 @@ def compare(
     style: Annotated[
         Literal["text", "markdown", "json"], typer.Option("--format", help="How it is printed.")
     ] = "text",
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder for comparison.html and comparison.md."),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser; needs --output.")
+    ] = False,
 ) -> None:
     """Compare two stores: accuracy on paired seeds, speed, and what is only in one."""
     from . import compare as comparing
 
+    if show and output is None:
+        raise BenchError("compare: --open needs --output FOLDER, where the page is written")
     told = comparing.compare(comparing.side(base), comparing.side(head))
     say = {
         "text": comparing.text,
@@ -343,6 +352,11 @@ def compare(
         "json": comparing.as_json,
     }
     typer.echo(say[style](told))
+    if output is not None:
+        made = comparing.write(told, output)
+        typer.echo(f"comparison: {made}", err=style == "json")
+        if show:
+            typer.launch(str(made))
 
 
 @app.command("list")

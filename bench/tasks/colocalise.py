@@ -1,5 +1,6 @@
 """Co-localisation: find what a set of images has in common, without a label (the paper's A.6)."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..datasets.mnist import MNIST, SIDE
 from ..errors import BenchError
 from ..execution import check_execution, forward_of
 from ..measurement import measure
+from ..pictures import Watch
 from ..results import Metric
 from ..training import Objective, learning_rate, metrics, train, training_step
 from .resident import resident, splits
@@ -80,11 +82,27 @@ class Colocalise:
         for i in range(encoder["steps"]):
             step(*plain.batch(encoder["batch_size"]), learning_rate(encoder, i))
         net.encoder.requires_grad_(False)
+        watch = Watch(data, settings["train"]["steps"], draw=seed == 0, classifies=False)
+        # In evaluation the model gives boxes without a crop; what is looked at are the crops.
+        front = nn.Sequential(OrderedDict(transformer=net.transformer))
+        watch(0, front.eval())
         objective = Objective(triplet_hinge, lambda found: found, missed)
-        curves = train(net, data, settings["train"], objective=objective, halfway=place.halfway)
+        curves = train(
+            net,
+            data,
+            settings["train"],
+            lambda step, _: watch(step, front),
+            objective=objective,
+            halfway=place.halfway,
+        )
         numbers = metrics(net, curves)
         localised = Metric("localised", 100 - numbers[0].value, "percent", True)
-        return Measured((*numbers, localised), tuple(curves), weights=net.state_dict())
+        return Measured(
+            (*numbers, localised, *watch.metrics),
+            (*curves, *watch.curves),
+            pictures=watch.pictures,
+            weights=net.state_dict(),
+        )
 
     def timing(
         self,

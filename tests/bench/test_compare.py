@@ -99,7 +99,7 @@ def test_mistakes_are_told(tmp_path):
 
 def test_the_verb_prints_every_format(tmp_path):
     ours, theirs = store(tmp_path / "a", OURS), store(tmp_path / "b", THEIRS)
-    assert "-0.825 [" in stn_bench("compare", ours, theirs).stdout
+    assert "−0.82 [" in stn_bench("compare", ours, theirs).stdout
     assert "| study: base |" in stn_bench("compare", ours, theirs, "--format", "markdown").stdout
     told = json.loads(stn_bench("compare", ours, theirs, "--format", "json").stdout)
     assert told["compared"][0]["change"]["n"] == 4

@@ -142,3 +142,12 @@ def test_colocalisation_learns(monkeypatch):
     assert values["localised"] == 100 - values["test_error"]
     losses = [c.value for c in found.curves if c.name == "train_loss"]
     assert min(losses[10:]) < 0.8 * losses[0]
+    steps = {p.step for p in found.pictures if p.kind == "output"}
+    assert {0, 40} <= steps and not any(p.kind == "error" for p in found.pictures)
+    crops = [p for p in found.pictures if p.kind == "output" and p.step == 40]
+    inputs = [p for p in found.pictures if p.kind == "input"]
+    assert len(crops) == len(inputs) > 0
+    for crop in crops:
+        assert (crop.transformer, len(crop.label.split())) == ("transformer", 4)
+        assert len(crop.outline) >= 8
+    assert 0 <= values["outside_share"] <= 1

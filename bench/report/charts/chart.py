@@ -102,10 +102,29 @@ def tooltip(words: Mapping[str, str]) -> dict[str, Any]:
     return {"tooltip": [{"field": key, "type": "nominal", "title": key} for key in words]}
 
 
-def dots(lines: Sequence[Dot], title: str, reference: float | None = None) -> dict[str, Any]:
+def forest(
+    name: str,
+    title: str,
+    note: str,
+    lines: Sequence[tuple[str, Estimate, bool]],
+    axis: str,
+    *,
+    reference: float,
+    places: int = 2,
+) -> Chart:
+    """Changes, each with its name, interval and whether it tells, about where nothing changed."""
+    labels = short_labels([label for label, _, _ in lines])
+    made = [Dot(labels[label], estimate, (), tells) for label, estimate, tells in lines]
+    return Chart(name, title, note, dots(made, axis, reference, places))
+
+
+def dots(
+    lines: Sequence[Dot], title: str, reference: float | None = None, places: int = 2
+) -> dict[str, Any]:
     """A line a label: the estimate as a dot with its interval, single values behind it.
 
-    Estimates that tell something are in colour, the others grey.
+    Estimates that tell something are in colour, the others grey; under the mouse they are told to
+    so many places.
     """
     y = {
         "field": "label", "type": "nominal", "title": None,
@@ -116,7 +135,7 @@ def dots(lines: Sequence[Dot], title: str, reference: float | None = None) -> di
         {
             "label": line.label, "value": line.estimate.mean, "low": line.estimate.low,
             "high": line.estimate.high, "strong": line.strong, "of": line.label,
-            "estimate": interval(line.estimate),
+            "estimate": interval(line.estimate, places),
         }
         for line in lines
     ]  # fmt: skip

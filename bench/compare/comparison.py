@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .errors import BenchError
-from .margin import unpaired_change
-from .report.formats import markdown_table, plain, text_table
-from .report.tables import Cell, Column, Table
-from .results import ResultStore
-from .statistics import Estimate, geometric_interval, paired_difference, ratio_of_rounds
+from ..errors import BenchError
+from ..margin import Change, paired_change, unpaired_change
+from ..results import ResultStore
+from ..statistics import Estimate, geometric_interval, holm, paired_difference, t_test
 
 METRICS = {"test_error": "points of test error"}
 
@@ -37,11 +35,13 @@ class Compared:
 
     Attributes:
         what: A metric's name, or a timed mode.
-        unit: Of the change.
-        base: Mean of the first side.
+        unit: Of a metric's change; empty where it is a ratio of times.
+        base: Mean of the first side, of times in seconds.
         head: Mean of the second.
         change: Difference of a metric over shared seeds, or ratio of times, with 95 % interval.
         paired: Whether the seeds or rounds are shared.
+        p: Of the t-test that nothing changed; None where there is no interval.
+        p_holm: After Holm's correction for everything compared; words rest on this one.
     """
 
     study: str
@@ -52,11 +52,31 @@ class Compared:
     head: float
     change: Estimate
     paired: bool
+    p: float | None
+    p_holm: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Study and variant."""
+        return f"{self.study}: {self.variant}"
+
+    @property
+    def timed(self) -> bool:
+        """Whether the change is a ratio of times."""
+        return not self.unit
+
+    @property
+    def tells(self) -> bool:
+        """Whether the statistics allow to say that it changed, and in which direction."""
+        return self.p_holm is not None and self.p_holm < 0.05
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two stores say of the same variants; `only` names what one of them lacks."""
+    """What two stores say of the same variants; `only` names what one of them lacks.
+
+    `environments` are lines on where and by which code each side was made.
+    """
 
     base: Side
     head: Side
@@ -64,6 +84,7 @@ class Comparison:
     only_base: tuple[str, ...]
     only_head: tuple[str, ...]
     notes: tuple[str, ...]
+    environments: tuple[str, ...]
 
 
 def side(text: str) -> tuple[Side, list[Row]]:
@@ -99,13 +120,29 @@ def compare(base: tuple[Side, Sequence[Row]], head: tuple[Side, Sequence[Row]]) 
     only_base, only_head = (
         tuple(f"{k[0]}: {k[1]}" for k in a if k not in b) for a, b in (sides, sides[::-1])
     )
+    made = tuple(dict.fromkeys(_place(side, row) for side, rows in (base, head) for row in rows))
     told = tuple(dict.fromkeys(notes))
-    return Comparison(base[0], head[0], tuple(compared), only_base, only_head, told)
+    return Comparison(base[0], head[0], _corrected(compared), only_base, only_head, told, made)
 
 
 def commit_of(row: Row) -> str:
     """The commit of the code that made a row; empty where none is known."""
     return json.loads(row["environment"]).get("commit") or ""
+
+
+def _place(side: Side, row: Row) -> str:
+    device = row["device_name"] or row["device"]
+    return f"{side}: {device}; commit {commit_of(row)[:12] or 'unknown'}"
+
+
+def _corrected(compared: Sequence[Compared]) -> tuple[Compared, ...]:
+    """With Holm's correction over all that have a p value, accuracy and times together."""
+    given = [row.p for row in compared if row.p is not None]
+    adjusted = iter(holm(given))
+    return tuple(
+        row if row.p is None else dataclasses.replace(row, p_holm=next(adjusted))
+        for row in compared
+    )
 
 
 def _by_variant(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], list[Row]]:
@@ -127,15 +164,15 @@ def _metrics(
                 for row in rows
                 if row["phase"] == "accuracy"
                 for metric in row["metrics"]
-                if metric["name"] == name
+                if metric["name"] == name and math.isfinite(metric["value"])
             }
             for rows in (base, head)
         )
         change = paired_difference(theirs, ours)
         if change:
             before, after = (sum(side.values()) / len(side) for side in (ours, theirs))
-            row = Compared(key[0], key[1], name, unit, before, after, change, True)
-            compared.append(row)
+            p = t_test(change)
+            compared.append(Compared(key[0], key[1], name, unit, before, after, change, True, p))
     return compared
 
 
@@ -150,29 +187,37 @@ def _times(
     for place in ours:
         if place not in theirs:
             continue
-        paired = ratio_of_rounds(ours[place], theirs[place])
+        shared = [at for at in ours[place] if at in theirs[place]]
         before, after = (geometric_interval(list(s[place].values())).mean for s in (ours, theirs))
-        change = paired or _unpaired(ours[place], theirs[place])
-        if not paired:
+        change, p = _ratio(ours[place], theirs[place], shared)
+        if not shared:
             notes.append(
                 f"{key[0]}: {key[1]}: not timed side by side, so what the machine did in between "
                 "is in the ratio of times; `stn-bench check` times both"
             )
-        side_by_side = paired is not None
-        row = Compared(
-            key[0], key[1], place[1], "times as long", before, after, change, side_by_side
-        )
-        compared.append(row)
+        paired = bool(shared)
+        compared.append(Compared(key[0], key[1], place[1], "", before, after, change, paired, p))
     return compared
 
 
-def _unpaired(base: Mapping[Any, float], head: Mapping[Any, float]) -> Estimate:
-    """Ratio of times of rounds that were not side by side, with Welch's interval."""
-    logs = [[math.log(seconds) for seconds in arm.values()] for arm in (base, head)]
-    if min(map(len, logs)) < 2:
-        means = [sum(arm) / len(arm) for arm in logs]
-        return Estimate(math.exp(means[1] - means[0]), None, None, 1)
-    return unpaired_change(*logs).ratio
+def _ratio(
+    base: Mapping[Any, float], head: Mapping[Any, float], shared: Sequence[Any]
+) -> tuple[Estimate, float | None]:
+    """Ratio of times and its p: paired by the rounds that both have, else by Welch."""
+    if shared:
+        logs = [math.log(head[at] / base[at]) for at in shared]
+        if len(logs) < 2:
+            return Estimate(math.exp(logs[0]), None, None, 1), None
+        return _tested(paired_change(logs))
+    arms = [[math.log(seconds) for seconds in arm.values()] for arm in (base, head)]
+    if min(map(len, arms)) < 2:
+        means = [sum(arm) / len(arm) for arm in arms]
+        return Estimate(math.exp(means[1] - means[0]), None, None, 1), None
+    return _tested(unpaired_change(*arms))
+
+
+def _tested(change: Change) -> tuple[Estimate, float]:
+    return change.ratio, min(1.0, 2 * min(change.p_above(0.0), change.p_below(0.0)))
 
 
 def _rounds(rows: Sequence[Row]) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
@@ -192,46 +237,3 @@ def _rounds(rows: Sequence[Row]) -> dict[tuple[str, str], dict[tuple[str, int], 
             place = found.setdefault((machine, mode), {})
             place[row["run_id"], row["round"] or 0] = median(values)
     return found
-
-
-def text(comparison: Comparison) -> str:
-    """The comparison for a terminal."""
-    return "\n".join([text_table(_table(comparison)), *_words(comparison)])
-
-
-def markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown."""
-    words = "\n".join(f"- {plain(line)}" for line in _words(comparison))
-    title = f"### {plain(str(comparison.head))} against {plain(str(comparison.base))}"
-    return "\n\n".join([title, markdown_table(_table(comparison)), words]) + "\n"
-
-
-def as_json(comparison: Comparison) -> str:
-    """The comparison as JSON."""
-    return json.dumps(dataclasses.asdict(comparison), indent=1, ensure_ascii=False)
-
-
-def _words(comparison: Comparison) -> list[str]:
-    lines = [f"only in {comparison.base}: {name}" for name in comparison.only_base]
-    lines += [f"only in {comparison.head}: {name}" for name in comparison.only_head]
-    lines += comparison.notes
-    return lines or ["Both have the same variants."]
-
-
-def _table(comparison: Comparison) -> Table:
-    headings = ("variant", "what", str(comparison.base), str(comparison.head), "change [95 %]", "n")
-    columns = tuple(Column(h, (h,), number=i > 1) for i, h in enumerate(headings))
-    rows = []
-    for row in comparison.compared:
-        change = row.change
-        bounds = "" if change.low is None else f" [{change.low:+.4g}, {change.high:+.4g}]"
-        if row.unit == "times as long":
-            bounds = bounds.replace("+", "")
-            mean = f"{change.mean:.4g} times as long"
-            values = (f"{1e3 * row.base:.4g} ms", f"{1e3 * row.head:.4g} ms")
-        else:
-            mean, values = f"{change.mean:+.4g}", (f"{row.base:.4g}", f"{row.head:.4g}")
-        words = (f"{row.study}: {row.variant}", row.what, *values, mean + bounds)
-        cells = [Cell(word, (word,)) for word in words]
-        rows.append((*cells, Cell(str(change.n), (str(change.n),))))
-    return Table("comparison", columns, tuple(rows))
