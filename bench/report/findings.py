@@ -5,6 +5,7 @@ No format computes a number: what HTML, Markdown, CSV and LaTeX show is looked u
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..statistics import Estimate
 from ..study import Study
@@ -242,7 +243,7 @@ class Findings:
     seconds: Mapping[str, float]
     command: str
 
-    @property
+    @cached_property
     def modes(self) -> tuple[str, ...]:
         """Timed modes of all variants: the training step first, then in the order they appear."""
         names = dict.fromkeys(mode for row in self.rows for mode in row.speeds)

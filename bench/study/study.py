@@ -87,18 +87,21 @@ class Study(BaseModel):
         The timing phase belongs to the first seed of each variant.
         """
         later: tuple[PhaseName, ...] = tuple(p for p in self.phases if p != "timing")
+        # Once a variant, not once a trial: a study has thousands.
+        given = [(v.name, v.settings(self.task), _plain(v.settings(self.task)))
+                 for v in self.variants]  # fmt: skip
         return [
             Trial(
-                trial_id=trial_id(variant.settings(self.task), seed, device),
+                trial_id=_digest(plain, seed, device),
                 study=self.name,
-                variant=variant.name,
+                variant=variant,
                 seed=seed,
                 device=device,
-                settings=variant.settings(self.task),
+                settings=settings,
                 phases=later if seed else self.phases,
             )
             for seed in range(self.seeds if later else 1)
-            for variant in self.variants
+            for variant, settings, plain in given
         ]
 
     def as_stored(self) -> str:
@@ -123,8 +126,7 @@ class Study(BaseModel):
 
 def trial_id(settings: Mapping[str, Any], seed: int, device: str) -> str:
     """First 16 hex digits of the sha256 of the canonical JSON of what a trial computes."""
-    identity = {**settings, "seed": seed, "device": device}
-    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+    return _digest(_plain(settings), seed, device)
 
 
 def canonical_json(value: Any) -> str:
@@ -132,14 +134,23 @@ def canonical_json(value: Any) -> str:
 
     `lr: 1` and `lr: 1.0` are the same setting, so they are the same text.
     """
+    return _text(_plain(value))
 
-    def plain(item: Any) -> Any:
-        if isinstance(item, float) and item.is_integer():
-            return int(item)
-        if isinstance(item, Mapping):
-            return {str(k): plain(v) for k, v in item.items()}
-        if isinstance(item, list | tuple):
-            return [plain(v) for v in item]
-        return item
 
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _digest(plain: Mapping[str, Any], seed: int, device: str) -> str:
+    text = _text({**plain, "seed": seed, "device": device})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, float) and item.is_integer():
+        return int(item)
+    if isinstance(item, Mapping):
+        return {str(k): _plain(v) for k, v in item.items()}
+    if isinstance(item, list | tuple):
+        return [_plain(v) for v in item]
+    return item
+
+
+def _text(plain: Any) -> str:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

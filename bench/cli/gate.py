@@ -1,0 +1,67 @@
+"""Verbs of the throughput gate."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .options import CHECKS, Checks, DataDir, Device, Only, Overrides, Profile, StudyFile, say
+
+Rounds = Annotated[int, typer.Option(min=2, help="How many rounds.")]
+
+
+def check(
+    study: StudyFile,
+    overrides: Overrides = None,
+    against: Annotated[
+        str, typer.Option(help="A commit, by any name git knows, or a store of checks.")
+    ] = "HEAD",
+    results: Checks = CHECKS,
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder for summary.md, junit.xml and check.json."),
+    ] = None,
+) -> None:
+    """Is the working tree slower? 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 MISSING."""
+    from ..check import gate, output as files, stored
+    from ..study import load_study
+
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    options = gate.Options(results, device, data_dir)
+    verb = stored.check if stored.is_store(against) else gate.check
+    try:
+        found = verb(loaded, against, options, say)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    typer.echo(f"\n{files.text(found)}")
+    if output is not None:
+        files.write(found, output)
+    raise typer.Exit(files.STATUS[found.verdict])
+
+
+def calibrate(
+    study: StudyFile,
+    overrides: Overrides = None,
+    results: Checks = CHECKS,
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    rounds: Rounds = 16,
+) -> None:
+    """Measure the working tree against itself: the noise of this machine, which check reads."""
+    from ..check import gate, output as files
+    from ..report.formats import text_table
+    from ..study import load_study
+
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    options = gate.Options(results, device, data_dir)
+    try:
+        machine, floor = gate.calibrate(loaded, options, rounds, say)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    typer.echo(f"\n{text_table(files.noise_table(floor))}\n\nMeasured on {machine}.")

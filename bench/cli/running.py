@@ -1,0 +1,167 @@
+"""Verbs that run a study, or say how far it is."""
+
+import json
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from ..errors import BenchError
+from .options import (
+    AsJson,
+    DataDir,
+    Device,
+    Only,
+    Overrides,
+    Profile,
+    Results,
+    StudyFile,
+    name_corrupt,
+)
+
+
+def plan(
+    study: StudyFile,
+    overrides: Overrides = None,
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """List the trials of a study, after checking all of it that needs no torch."""
+    from ..environment import local_device
+    from ..study import load_study
+
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    known = local_device() if device == "auto" else device
+    trials = loaded.trials(known)
+    if as_json:
+        rows = [
+            {"trial_id": t.trial_id, "variant": t.variant, "seed": t.seed, "device": t.device,
+             "phases": t.phases, **t.settings}
+            for t in trials
+        ]  # fmt: skip
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    typer.echo(f"{loaded.name}: {loaded.question}")
+    width = max(len(t.variant) for t in trials)
+    for t in trials:
+        typer.echo(f"{t.trial_id}  {t.variant:{width}}  seed {t.seed}  {' + '.join(t.phases)}")
+    typer.echo(
+        f"{len(loaded.variants)} variants × {loaded.seeds} seeds = {len(trials)} trials on {known}"
+    )
+
+
+def run(
+    study: StudyFile,
+    overrides: Overrides = None,
+    results: Results = "results",
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    address: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster: auto, HOST:PORT, ray://…"),
+    ] = None,
+    in_process: Annotated[
+        bool, typer.Option(help="Without Ray, one trial after the other.")
+    ] = False,
+    rerun: Annotated[
+        Optional[Literal["stale", "failed", "all"]],  # noqa: UP045
+        typer.Option(help="Do again what is good but stale, what failed for good, or all."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events, a line each.")] = False,
+) -> None:
+    """Run what a study lacks in the store, then report. 0: all done, 1: some failed."""
+    import time
+
+    from rich.console import Console
+
+    from ..launch import run as launch
+    from ..progress import follow, follow_json
+    from ..study import load_study
+
+    begun = time.perf_counter()
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    console = Console(highlight=False, soft_wrap=True)
+    events = launch(
+        loaded,
+        results,
+        data_dir=data_dir,
+        device=device,
+        address=address,
+        in_process=in_process,
+        rerun=rerun,
+    )
+    try:
+        tally = follow_json(events, typer.echo) if as_json else follow(events, console)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what finished is in the store; run again to do the rest", err=True)
+        raise typer.Exit(130) from None
+    from ..report import write_report
+
+    reporting = time.perf_counter()
+    report = write_report(loaded, results, device)
+    if as_json:
+        typer.echo(
+            json.dumps({"event": "report", "undone": report.undone, "html": str(report.html)})
+        )
+        raise typer.Exit(1 if report.undone else 0)
+    console.print(report.summary, markup=False)
+    tally.stages["report"] = time.perf_counter() - reporting
+    total = time.perf_counter() - begun
+    spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in tally.stages.items())
+    console.print(f"time: {total:.1f} s ({spent})", markup=False)
+    console.print(f"report: {report.html}", markup=False)
+    if report.undone:
+        raise typer.Exit(1)
+
+
+def status(
+    study: StudyFile,
+    overrides: Overrides = None,
+    results: Results = "results",
+    profile: Profile = None,
+    only: Only = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Count trials done, missing, failed, stale (done by other code) and running."""
+    from ..ledger import COLUMNS, study_account
+    from ..results import ResultStore
+    from ..study import load_study
+
+    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    store = ResultStore(results)
+    there = store.read(COLUMNS)
+    name_corrupt(there.corrupt)
+    state = study_account(loaded, there.table, store.marks(), device)
+    if as_json:
+        typer.echo(json.dumps({"study": loaded.name, **state.counts}))
+        return
+    typer.echo(f"{loaded.name}: " + ", ".join(f"{n} {name}" for name, n in state.counts.items()))
+
+
+def logs(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or how it begins.")],
+    results: Results = "results",
+) -> None:
+    """Print what the attempts at a trial have printed, and where they failed."""
+    from ..results import ResultStore
+
+    store = ResultStore(results)
+    columns = ["trial_id", "phase", "attempt", "run_id", "failure", "traceback"]
+    rows = [r for r in store.read(columns).table.to_pylist() if r["trial_id"].startswith(trial)]
+    failed = {
+        f"{r['trial_id']}.{r['phase']}.{r['attempt']}.{r['run_id']}": r
+        for r in rows
+        if r["failure"]
+    }
+    printed = store.logs(trial)
+    if not rows and not printed:
+        raise BenchError(f"store {store.location}: has no trial that begins with `{trial}`")
+    for name in sorted({*printed, *failed}):
+        typer.echo(f"== {name}")
+        typer.echo(printed.get(name, "").rstrip("\n"))
+        if row := failed.get(name):
+            typer.echo((row["traceback"] or row["failure"]).rstrip("\n"))
