@@ -198,6 +198,10 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.layer = layer
 
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # `few_channel.Conv2d` is a convolution like torch's own, which are never traced into.
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         if self.path_of_module(m) == self.layer:
             raise _Reached(m, args[0])

@@ -88,8 +88,8 @@ class Study(BaseModel):
         """
         later: tuple[PhaseName, ...] = tuple(p for p in self.phases if p != "timing")
         # Once a variant, not once a trial: a study has thousands.
-        given = [(v.name, v.settings(self.task), _plain(v.settings(self.task)))
-                 for v in self.variants]  # fmt: skip
+        named = [(variant.name, variant.settings(self.task)) for variant in self.variants]
+        given = [(name, settings, _plain(settings)) for name, settings in named]
         return [
             Trial(
                 trial_id=_digest(plain, seed, device),

@@ -72,14 +72,19 @@ def timing(trial, round_: int, *, flags=(), **ms: float) -> Attempt:
     return row(trial, "timing", round=round_, attempt=round_ + 1, timings=tuple(samples))
 
 
-def find(study, attempts) -> Any:
-    """The findings of a study from rows that no store has held."""
+def rows_of(attempts) -> pa.Table:
+    """Rows as a store would read them."""
     tables = [
         to_table(one).append_column("file", [[f"{i}.parquet"]]).select(READ_SCHEMA.names)
         for i, one in enumerate(attempts)
     ]
     table = pa.concat_tables(tables) if tables else READ_SCHEMA.empty_table()
-    table = table.cast(READ_SCHEMA)
+    return table.cast(READ_SCHEMA)
+
+
+def find(study, attempts) -> Any:
+    """The findings of a study from rows that no store has held."""
+    table = rows_of(attempts)
     state = study_account(study, table, [], "cpu")
     return findings(study, state, asked_for(study, table), "stn-bench report study")
 

@@ -22,6 +22,7 @@ class Page(HTMLParser):
             self._rows.append([])
             self._values.append([])
         elif tag in ("td", "th"):
+            assert self._rows is not None
             self._rows[-1].append("")
             self._values[-1].append(given.get("data-value"))
             self._in = True
@@ -33,6 +34,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self._in:
+            assert self._rows is not None
             self._rows[-1][-1] += data
 
 

@@ -40,7 +40,8 @@ class Chart:
 class Dot:
     """One line of a chart of dots: an estimate, and the single values that it is made of.
 
-    `points` are pairs of a value and the words that name it under the mouse.
+    `label` is its whole name, which the axis shortens; `points` are pairs of a value and the words
+    that name it under the mouse.
     """
 
     label: str
@@ -113,8 +114,7 @@ def forest(
     places: int = 2,
 ) -> Chart:
     """Changes, each with its name, interval and whether it tells, about where nothing changed."""
-    labels = short_labels([label for label, _, _ in lines])
-    made = [Dot(labels[label], estimate, (), tells) for label, estimate, tells in lines]
+    made = [Dot(label, estimate, (), tells) for label, estimate, tells in lines]
     return Chart(name, title, note, dots(made, axis, reference, places))
 
 
@@ -126,21 +126,19 @@ def dots(
     Estimates that tell something are in colour, the others grey; under the mouse they are told to
     so many places.
     """
-    y = {
-        "field": "label", "type": "nominal", "title": None,
-        "sort": [line.label for line in lines],
-    }  # fmt: skip
+    labels = short_labels([line.label for line in lines])
+    y = {"field": "label", "type": "nominal", "title": None, "sort": list(labels.values())}
     x = {"type": "quantitative", "title": title, "scale": {"zero": False}}
     estimates = [
         {
-            "label": line.label, "value": line.estimate.mean, "low": line.estimate.low,
+            "label": labels[line.label], "value": line.estimate.mean, "low": line.estimate.low,
             "high": line.estimate.high, "strong": line.strong, "of": line.label,
             "estimate": interval(line.estimate, places),
         }
         for line in lines
     ]  # fmt: skip
     singles = [
-        {"label": line.label, "value": value, **words}
+        {"label": labels[line.label], "value": value, **words}
         for line in lines
         for value, words in line.points
     ]

@@ -15,9 +15,8 @@ COLOURED = 8
 def scores(findings: Findings) -> Chart | None:
     """Each seed as a point, the mean with its interval."""
     measure = findings.measure
-    labels = short_labels([row.variant for row in findings.rows])
     lines = [
-        Dot(labels[row.variant], row.score, _seeds(findings, row, row.scores))
+        Dot(row.variant, row.score, _seeds(findings, row, row.scores))
         for row in findings.rows
         if row.score is not None
     ]
@@ -37,7 +36,6 @@ def differences(findings: Findings) -> Chart | None:
     """The forest plot: differences to the baseline, paired by seed."""
     measure = findings.measure
     by_name = {row.variant: row for row in findings.rows}
-    labels = short_labels([row.variant for row in findings.rows])
     lines = []
     for row in findings.rows:
         if row.difference is None or row.baseline is None:
@@ -45,9 +43,7 @@ def differences(findings: Findings) -> Chart | None:
         base = by_name[row.baseline].scores if row.baseline in by_name else {}
         paired = {seed: v - base[seed] for seed, v in row.scores.items() if seed in base}
         points = _seeds(findings, row, paired)
-        lines.append(
-            Dot(labels[row.variant], row.difference.estimate, points, row.difference.tells)
-        )
+        lines.append(Dot(row.variant, row.difference.estimate, points, row.difference.tells))
     if measure is None or not lines:
         return None
     return Chart(
@@ -61,11 +57,10 @@ def differences(findings: Findings) -> Chart | None:
 
 def time_ratios(findings: Findings) -> Chart | None:
     """Time of the first timed mode over the baseline's, paired by round."""
-    labels = short_labels([row.variant for row in findings.rows])
     for mode in findings.modes[:1]:
         speeds = {r.variant: r.speeds[mode].ratio for r in findings.rows if mode in r.speeds}
         lines = [
-            Dot(labels[name], ratio.estimate, strong=ratio.tells)
+            Dot(name, ratio.estimate, strong=ratio.tells)
             for name, ratio in speeds.items()
             if ratio is not None
         ]
@@ -172,9 +167,8 @@ def effects(findings: Findings) -> list[Chart]:
          "of the other: a difference of differences."),
     ):  # fmt: skip
         found = [e for e in findings.effects if len(e.factors) == order and e.difference]
-        labels = short_labels([effect_name(e) for e in found])
         lines = [
-            Dot(labels[effect_name(e)], e.difference.estimate, strong=e.difference.tells)
+            Dot(effect_name(e), e.difference.estimate, strong=e.difference.tells)
             for e in found
             if e.difference is not None
         ]
