@@ -189,6 +189,8 @@ def test_nothing_is_left_behind(tmp_path, number):
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
         "from pathlib import Path\n"
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from bench.check import gate, lockstep\n"
         "from bench.check.trees import Tree\n"
         "from test_check_gate import study\n"
