@@ -135,11 +135,14 @@ def _runner(in_process: bool, address: str | None) -> Runner:
 
 
 def _secure_ray(local: bool) -> None:
-    """Set what Ray reads when it is imported: no usage statistics, a token on a local Ray.
+    """Set what Ray reads when it is imported: no usage statistics; locally a token, no niceness.
 
     The token is of this run alone and handed on through the environment: none is left on disk.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if local:
+        # Ray's workers step back for whatever else runs; a measurement should not.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     if local and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

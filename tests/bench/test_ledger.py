@@ -290,3 +290,34 @@ def test_stale_rounds_are_made_again(trained, store):
     assert take(trained, store).jobs == ()
     assert rounds(take(trained, store, rerun="stale")) == "A0 B0 A2 B2"
     assert rounds(take(trained, store, rerun="all")) == "A0 B0 B1 A1 A2 B2"
+
+
+DIVERGED: dict[str, Any] = {"failure": "Diverged: inf", "failure_kind": "diverged"}
+
+
+def test_what_diverged_by_this_code_would_again_and_is_made_when_asked_for(study, store, ids):
+    store.write(attempt(ids[0], **DIVERGED))
+    state = take(study, store)
+    assert state.failed == (ids[0],)
+    assert {job.trial.trial_id for job in state.jobs} == {ids[1]}, "nor is it timed"
+    again = [(job.phase, job.attempt) for job in take(study, store, rerun="failed").jobs]
+    assert ("accuracy", 2) in again
+    store.write(attempt(ids[0], number=2, code_hash="old", **DIVERGED))
+    assert (0, "accuracy", 3) in jobs(take(study, store)), "other code may do better"
+
+
+def test_seconds_of_a_variant_are_expected_of_its_other_seeds(study, store, ids):
+    assert {job.expected for job in take(study, store).jobs} == {None}
+    store.write(attempt(ids[0], seconds=7.0))
+    (job,) = [job for job in take(study, store).jobs if job.phase == "accuracy"]
+    assert (job.trial.seed, job.expected) == (1, 7.0)
+
+
+def test_what_two_runs_made_at_once_is_told(study, store, ids):
+    store.write(attempt(ids[0], run_id="mine", minutes=10))
+    store.write(attempt(ids[0], run_id="earlier", minutes=1))
+    store.write(attempt(ids[1], run_id="other", minutes=11))
+    store.write(attempt(ids[1], run_id="mine", minutes=12, failure="X: no"))
+    assert made_twice(study, store.read().table, "mine") == set()
+    store.write(attempt(ids[0], run_id="other", minutes=11))
+    assert made_twice(study, store.read().table, "mine") == {"base, seed 0"}
