@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from attempts import attempt
 
-from bench.ledger import account, asked_for, study_account, used_device
+from bench.ledger import account, asked_for, made_twice, study_account, used_device
 from bench.results import ResultStore
 from bench.results.marks import SILENT_SECONDS, Mark, this_process
 from bench.study import load_study

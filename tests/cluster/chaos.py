@@ -78,25 +78,28 @@ def disturb(command: list[str], store: Path, options: argparse.Namespace) -> tup
     node = {"num_cpus": 1, "num_gpus": 1, "labels": {"gpu-class": "fake"}}
     nodes = [cluster.add_node(**node) for _ in range(options.nodes)]
     command = [*command, "--address", str(cluster.address)]
+    plan = [
+        (kind, dice.expovariate(1 / options.every))
+        for kind in dice.choices(list(WEIGHTS), list(WEIGHTS.values()), k=options.kills)
+    ]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=2)
-    due, give_up = (
-        time.time() + dice.expovariate(1 / options.every),
-        time.time() + (60 * options.minutes),
-    )
+    last, give_up = time.time(), time.time() + 60 * options.minutes
     try:
         while True:
             time.sleep(0.05)
             if time.time() > give_up:
-                raise SystemExit(f"not done after {options.minutes:g} minutes")
+                raise SystemExit(f"not done after {options.minutes:g} minutes: {killed}")
             if driver.poll() is not None:
                 if driver.returncode == 0:
                     return killed, drivers
                 driver, drivers = subprocess.Popen(command, cwd=ROOT, stdout=2), drivers + 1
-            if len(killed) < options.kills and time.time() > due:
-                kind = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-                if kill(kind, dice, store, driver, nodes):
-                    killed.append(kind)
-                    due = time.time() + dice.expovariate(1 / options.every)
+            if len(killed) == options.kills or time.time() < last + plan[len(killed)][1]:
+                continue
+            kind = plan[len(killed)][0]
+            if kill(kind, dice, store, driver, nodes):
+                killed.append(kind)
+                last = time.time()
+                print(f"killed a {kind}", flush=True)
                 if kind == "raylet":
                     nodes.append(cluster.add_node(**node))
     finally:
