@@ -121,7 +121,7 @@ class Gpu:
         self._nvml: Any = None
         if importlib.util.find_spec("pynvml") is None:
             return
-        import pynvml
+        import pynvml  # pyright: ignore[reportMissingImports]
 
         try:
             pynvml.nvmlInit()
