@@ -63,9 +63,9 @@ def test_a_run_killed_half_way_and_run_again_equals_one_that_was_not(undisturbed
     assert "report:" in out, out
     rows = store.read().table.to_pandas()
     good = rows[rows.status == "done"]
-    assert not good.duplicated(["trial_id", "phase"]).any(), "a finished trial ran twice"
+    assert not good.duplicated(["trial_id", "phase", "round"]).any(), "a finished trial ran twice"
     assert finished <= set(rows.file), "a finished attempt is lost"
-    assert len(good) == 4 + 2
+    assert len(good) == 4 + 2 * 4, "a round is an attempt of its own"
     assert set(rows[rows.status == "failed"].failure_kind) <= {"interrupted"}
 
     expected, got = undisturbed.trials(), store.trials()
