@@ -115,7 +115,7 @@ class _WarpBackward(torch.autograd.Function):
 def _forward(image, map, height, width, nearest, border, align_corners):
     image, is_last = _layout(image)
     map = _as_map(map)
-    output = _empty(image, (image.shape[0], image.shape[1], height, width), is_last)
+    output = _empty(image, (height, width), is_last)
     if output.numel():
         problem = _problem(image, map, output, is_last, nearest, border, align_corners)
         _run(library().stn_warp, problem)
@@ -127,22 +127,22 @@ def _backward(gradient, image, map, nearest, border, align_corners, by_image, by
     map = _as_map(map)
     form = torch.channels_last if is_last else torch.contiguous_format
     gradient = gradient.contiguous(memory_format=form)
-    to_image = _empty(image, image.shape, is_last) if by_image else image.new_empty(0)
-    to_map = _map_gradient(map) if by_map else map.new_empty(0)
+    to_image, to_map = _gradients(image, map, is_last, by_image, by_map)
     if gradient.numel() == 0:
         return to_image.zero_(), to_map.zero_()
     if nearest:
         # Its steps have no slope.
         to_map.zero_()
+        by_map = False
     problem = _problem(image, map, gradient, is_last, nearest, border, align_corners)
     if by_image:
         problem.image_gradient = to_image.data_ptr()
         steps = _steps(to_image, is_last)
         problem.gradient_batch_step, problem.gradient_channel_step = steps[:2]
         problem.gradient_pixel_step = steps[2]
-    if by_map and not nearest:
+    if by_map:
         problem.map_gradient = to_map.data_ptr()
-    if by_image or (by_map and not nearest):
+    if by_image or by_map:
         _run(library().stn_warp_backward, problem)
     return to_image, to_map
 
@@ -177,15 +177,13 @@ def _layout(image: Tensor) -> tuple[Tensor, bool]:
     by_channel, by_column = image.stride(1), image.stride(3)
     if by_column != 1 and by_channel != 1 and image.shape[3] != 1:
         image = image.contiguous()
-    return image, _is_last(image)
+    is_rows = image.is_contiguous()
+    return image, not is_rows and image.is_contiguous(memory_format=torch.channels_last)
 
 
-def _is_last(image: Tensor) -> bool:
-    return not image.is_contiguous() and image.is_contiguous(memory_format=torch.channels_last)
-
-
-def _empty(image: Tensor, shape, is_last: bool) -> Tensor:
+def _empty(image: Tensor, size, is_last: bool) -> Tensor:
     form = torch.channels_last if is_last else torch.contiguous_format
+    shape = (*image.shape[:2], *size)
     return torch.empty(shape, dtype=image.dtype, device=image.device, memory_format=form)
 
 
@@ -201,25 +199,28 @@ def _as_map(map: Tensor) -> Tensor:
     return map.contiguous() if map.ndim == 3 else map
 
 
-def _map_gradient(map: Tensor) -> Tensor:
+def _gradients(image, map, is_last, by_image, by_map) -> tuple[Tensor, Tensor]:
+    """Memory for the gradients that are asked for; nothing for the others."""
+    to_image = _empty(image, image.shape[2:], is_last) if by_image else image.new_empty(0)
+    if not by_map:
+        return to_image, map.new_empty(0)
     if map.ndim == 3:
-        return map.new_empty(map.shape)
+        return to_image, map.new_empty(map.shape)
     batch, height, width, _ = map.shape
-    return map.new_empty(batch, 2, height, width).movedim(1, -1)
+    return to_image, map.new_empty(batch, 2, height, width).movedim(1, -1)
 
 
 # ---- what torch asks of an operator
 
 
 def _fake_forward(image, map, height, width, nearest, border, align_corners):
-    image = _layout(image)[0]
-    return _empty(image, (image.shape[0], image.shape[1], height, width), _is_last(image))
+    image, is_last = _layout(image)
+    return _empty(image, (height, width), is_last)
 
 
 def _fake_backward(gradient, image, map, nearest, border, align_corners, by_image, by_map):
-    image = _layout(image)[0]
-    to_image = _empty(image, image.shape, _is_last(image)) if by_image else image.new_empty(0)
-    return to_image, _map_gradient(map) if by_map else map.new_empty(0)
+    image, is_last = _layout(image)
+    return _gradients(image, map, is_last, by_image, by_map)
 
 
 def _keep(ctx, inputs, output):

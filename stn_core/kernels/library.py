@@ -54,7 +54,10 @@ def library() -> ctypes.CDLL:
     Raises:
         BuildError: If there are none.
     """
-    return _loaded(processor())
+    found = _outcome(processor())
+    if isinstance(found, str):
+        raise BuildError(found)
+    return found
 
 
 @_constant
@@ -102,10 +105,3 @@ def _outcome(processor: str) -> ctypes.CDLL | str:
         return str(error)
     except OSError as error:
         return f"The compiled kernels cannot be loaded: {error}."
-
-
-def _loaded(processor: str) -> ctypes.CDLL:
-    found = _outcome(processor)
-    if isinstance(found, str):
-        raise BuildError(found)
-    return found
