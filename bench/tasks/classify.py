@@ -63,6 +63,9 @@ class Classify:
         net.train()
         # At learning rate 0 all of a step is done, and the model stays the trained one.
         learning = measure("train_step", lambda: step(*next(pairs), 0.0), place.device)
+        # Operations are counted one by one: compiled or captured ones cannot be seen.
+        eager = training_step(net, settings["train"] | {"execution": "eager"})
+        counted += flops("train_step", lambda: eager(*batches[0], 0.0))
         numbers = (*once.metrics, *counted, *learning.metrics)
         return Measured(numbers, timings=(*once.samples, *learning.samples))
 

@@ -105,6 +105,13 @@ def test_a_finished_run_does_nothing_again(undisturbed):
     assert undisturbed.read().table.equals(before)
 
 
+def test_a_step_counts_the_products_of_forward_and_of_both_gradients(undisturbed):
+    timed = undisturbed.trials().dropna(subset=["train_step_ms"])
+    ratio = timed.train_step_flops / timed.forward_flops
+    # The gradients cost a forward each, but that by the images is left out where nothing needs it.
+    assert len(ratio) and ((ratio > 2) & (ratio <= 3)).all()
+
+
 def test_more_seeds_run_only_what_is_new(undisturbed, tmp_path):
     words = ["run", QUICKSTART, "train.steps=2", "--in-process", "--results", tmp_path]
     stn_bench(*words, "seeds=1")
