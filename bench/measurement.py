@@ -28,6 +28,7 @@ from .conditions import (
     reset_peak_memory,
 )  # fmt: skip
 from .results import Metric, TimingSample
+from .statistics import half_width
 
 Step = Callable[[], object]
 Item = TypeVar("Item")
@@ -191,20 +192,6 @@ def rotated(make: Callable[[], Item], device: torch.device) -> Callable[[], Item
     return itertools.cycle(items).__next__
 
 
-def half_width(seconds: Sequence[float]) -> float:
-    """Half of the 95 % interval of the median, in units of the median.
-
-    From order statistics, so it supposes no distribution: the interval of ranks holds 95 % of the
-    binomial distribution of how many values lie below the median.
-    """
-    ordered, n = sorted(seconds), len(seconds)
-    reach = 1.96 * math.sqrt(n) / 2
-    low, high = math.floor(n / 2 - reach), math.ceil(n / 2 + reach)
-    if low < 0 or high > n - 1:
-        return math.inf
-    return (ordered[high] - ordered[low]) / 2 / median(ordered)
-
-
 def _warm_up(
     mode: str, step: Step, device: torch.device, gpu: Gpu | None
 ) -> tuple[list[TimingSample], int]:
@@ -237,7 +224,8 @@ def _enough(seconds: Sequence[float], spent: float) -> bool:
     least, most = MEASURE_SECONDS
     if spent >= most:
         return len(seconds) >= BLOCKS[0]
-    return spent >= least and len(seconds) >= BLOCKS[1] and half_width(seconds) <= PRECISION
+    enough = spent >= least and len(seconds) >= BLOCKS[1]
+    return enough and half_width(seconds) <= PRECISION * median(seconds)
 
 
 def _stable(blocks: Sequence[float]) -> bool:

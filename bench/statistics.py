@@ -4,6 +4,7 @@ Of SciPy only `special` is imported: `stdtr` is Student's t and `stdtrit` its qu
 `scipy.stats` takes seconds to import.
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -124,3 +125,17 @@ def holm(values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(values) - rank) * values[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of the median, infinite where there are too few values.
+
+    From order statistics, so it supposes no distribution: the interval of ranks holds 95 % of the
+    binomial distribution of how many values lie below the median.
+    """
+    ordered, n = sorted(values), len(values)
+    reach = 1.96 * math.sqrt(n) / 2
+    low, high = math.floor(n / 2 - reach), math.ceil(n / 2 + reach)
+    if low < 0 or high > n - 1:
+        return math.inf
+    return (ordered[high] - ordered[low]) / 2

@@ -2,12 +2,15 @@
 
 In a round each arm's process makes a cell ready; then they time blocks in turn, A B, B A, A B, …,
 so that the blocks of a turn lie a fraction of a second apart and what disturbs the machine for
-longer disturbs both. Which arm is A changes from round to round.
+longer disturbs both. Which arm is A changes from round to round. A mode has as many turns as the
+median of their ratios takes to be known well enough: few where it is quiet, since to start the
+processes takes longer than all blocks there.
 """
 
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import select
 import subprocess
@@ -18,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from ..results import Metric, TimingSample
+from ..statistics import half_width
 from .trees import Tree
 
 MODULE = "bench.arm"
 
-# Each arm has this long for a mode in a round, but at least and at most so many blocks.
-SECONDS = 0.5
-TURNS = (4, 40)
+# Turns of a mode end when half of the 95 % interval of the median of their ratios is so small, or
+# when each arm has had so long; but there are at least and at most so many.
+PRECISION = 0.01
+SECONDS = 2.0
+TURNS = (4, 100)
 LIMIT_SECONDS = 600.0
 
 
@@ -219,9 +225,14 @@ class Round:
                     name = arm.tree.name
                     ready[name] = arm.prepare(variant, self._number)
                     kept[name] += ready[name].warm
-                for mode, arm, turn in self._turns(list(ready.values())):
-                    name = arm.tree.name
-                    kept[name].append(dataclasses.replace(arm.block(mode), sample=turn))
+                for mode, turns in _modes(list(ready.values())).items():
+                    logs: list[list[float]] = [[] for _ in self._arms]
+                    while not _known(logs, turns):
+                        for arm, own in self._in_turn(logs):
+                            name = arm.tree.name
+                            block = dataclasses.replace(arm.block(mode), sample=len(own))
+                            kept[name].append(block)
+                            own.append(math.log(block.seconds / block.iterations))
             except ArmFailed as failure:
                 failures[name] = str(failure)
             seconds = (time.monotonic() - begun) / len(self._arms)
@@ -229,6 +240,11 @@ class Round:
                 metrics = ready[name].metrics if name in ready else ()
                 failure = failures.get(name)
                 yield Timed(name, variant, tuple(samples), metrics, failure, seconds)
+
+    def _in_turn(self, logs: Sequence[list[float]]) -> list[tuple[Arm, list[float]]]:
+        """Who comes next: A B, B A, A B, …; each arm with its own of the lists."""
+        pairs = list(zip(self._arms, logs, strict=True))
+        return pairs if len(logs[0]) % 2 == 0 else pairs[::-1]
 
     def _revive(self) -> None:
         """Start anew an arm that the last variant has killed; it says by itself if it cannot."""
@@ -239,15 +255,25 @@ class Round:
                 with contextlib.suppress(ArmFailed):
                     self._arms[i].open()
 
-    def _turns(self, ready: Sequence[Ready]) -> Iterator[tuple[str, Arm, int]]:
-        """Whose block comes next: A B, B A, A B, … of the modes that all have."""
-        least, most = TURNS
-        for mode in ready[0].blocks:
-            if all(mode in one.blocks for one in ready):
-                longest = max(one.blocks[mode] for one in ready)
-                for turn in range(min(max(round(SECONDS / longest), least), most)):
-                    for arm in self._arms if turn % 2 == 0 else reversed(self._arms):
-                        yield mode, arm, turn
+
+def _modes(ready: Sequence[Ready]) -> dict[str, int]:
+    """The modes that all arms have, and how many turns there is time for."""
+    least, most = TURNS
+    return {
+        mode: min(max(round(SECONDS / max(one.blocks[mode] for one in ready)), least), most)
+        for mode in ready[0].blocks
+        if all(mode in one.blocks for one in ready)
+    }
+
+
+def _known(logs: Sequence[Sequence[float]], most: int) -> bool:
+    """Whether a mode has turns enough; `logs` are of the time of a step, a list an arm."""
+    first, last = logs[0], logs[-1]
+    if len(first) < TURNS[0]:
+        return False
+    alone = len(logs) == 1
+    ratios = first if alone else [b - a for a, b in zip(first, last, strict=True)]
+    return len(ratios) >= most or half_width(ratios) <= PRECISION
 
 
 def _sample(told: Mapping[str, Any]) -> TimingSample:

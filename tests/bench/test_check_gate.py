@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 import pytest
 from toy import repository, run
 
-from bench.check import gate
+from bench.check import gate, lockstep
 from bench.errors import BenchError, InfrastructureError
 from bench.results import ResultStore
 from bench.results.schema import PROTOCOL
@@ -225,3 +226,16 @@ def test_nothing_is_left_behind(tmp_path, number):
         left = list(tmp_path.glob(".stn-bench-*"))
     assert left == []
     assert run(tree.folder, "worktree", "list").count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("scatter", "turns"), [(0.0, range(7, 12)), (0.02, range(12, 60)), (1.0, [60])]
+)
+def test_a_mode_has_as_many_turns_as_its_ratios_scatter(scatter, turns):
+    draw = random.Random(0)
+    speed, logs = draw.gauss(0, 3), ([], [])
+    while not lockstep._known(logs, 60):
+        speed += draw.gauss(0, 3)  # what both arms share does not count
+        for own in logs:
+            own.append(speed + draw.gauss(0, scatter / 2**0.5))
+    assert len(logs[0]) in turns
