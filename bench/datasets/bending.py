@@ -9,6 +9,8 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn import functional as F
 
+from .distortion import ordered
+
 # Of so many draws the first that does not fold the image is taken.
 CANDIDATES = 8
 
@@ -30,7 +32,7 @@ class P:
         corners: Annotated[float, Ge(0)] = 5,
         scale: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.75, 1),
     ) -> None:
-        self.corners, self.scale = corners, _ordered(scale)
+        self.corners, self.scale = corners, ordered(scale)
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         return height, width
@@ -80,7 +82,7 @@ class E:
         scale: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.75, 1),
         control_points: Annotated[int, Ge(2), Le(16)] = 4,
     ) -> None:
-        self.points, self.scale, self.control_points = points, _ordered(scale), control_points
+        self.points, self.scale, self.control_points = points, ordered(scale), control_points
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         return height, width
@@ -156,12 +158,6 @@ def _is_convex(corners: Tensor) -> Tensor:
 def _scales(scale: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
     u = torch.rand(count, generator=generator, device=generator.device)
     return scale[0] + u * (scale[1] - scale[0])
-
-
-def _ordered(scale: tuple[float, float]) -> tuple[float, float]:
-    if scale[0] > scale[1]:
-        raise ValueError(f"`scale` must be [smallest, largest], got {list(scale)}.")
-    return scale[0], scale[1]
 
 
 def _frame(height: int, width: int, device: torch.device) -> Tensor:

@@ -26,9 +26,8 @@ class T:
 
     def __call__(self, images: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
         canvas = images.new_zeros(*images.shape[:2], *self.out_size(*images.shape[-2:]))
-        return put(
-            canvas, images[:, None], places(canvas, (len(images), 1), images.shape[-2:], generator)
-        )
+        put_anywhere(canvas, images, generator)
+        return canvas
 
 
 class TC:
@@ -62,7 +61,7 @@ class TC:
 
     def __call__(self, images: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
         canvas = images.new_zeros(*images.shape[:2], *self.out_size(*images.shape[-2:]))
-        put(canvas, images[:, None], places(canvas, (len(images), 1), images.shape[-2:], generator))
+        put_anywhere(canvas, images, generator)
         return clutter(canvas, others, self.patches, self.patch_size, generator)
 
 
@@ -76,6 +75,13 @@ def clutter(
     cut += chosen[:, :, None, None, None] * others[0].numel()
     pieces = as_float(others.flatten()[cut])
     return put(canvas, pieces, places(canvas, count, window, generator))
+
+
+def put_anywhere(canvas: Tensor, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Lay each image on its canvas at a random place, in place; gives the places `(count, 2)`."""
+    start = places(canvas, (len(images), 1), images.shape[-2:], generator)
+    put(canvas, images[:, None], start)
+    return start[:, 0]
 
 
 def places(

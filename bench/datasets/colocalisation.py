@@ -7,7 +7,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from .clutter import clutter, places, put
+from .clutter import clutter, put_anywhere
 from .dataset import VALIDATION_SEED, Split, Splits, as_float
 from .mnist import SIDE, read_mnist
 
@@ -65,8 +65,7 @@ class MNISTColocalisation:
     def _placed(self, split: Split, others: Tensor, generator: torch.Generator) -> Split:
         digits = as_float(split.images[split.targets == self.digit][: self.images])
         canvas = digits.new_zeros(len(digits), *self.in_shape)
-        start = places(canvas, (len(digits), 1), (SIDE, SIDE), generator)
-        put(canvas, digits[:, None], start)
+        start = put_anywhere(canvas, digits, generator)
         clutter(canvas, others, self.patches, self.patch_size, generator)
-        corner = start[:, 0].flip(-1).float()
+        corner = start.flip(-1).float()
         return Split(canvas, torch.cat([corner, corner + SIDE], -1))

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import BenchError
+from ..study.content import file_hash
 from .dataset import Split, Splits, as_float
-from .decoded import Picture, Pictures, decoded, file_hash, held_out
+from .decoded import Picture, Pictures, decoded, held_out
 from .download import Remote, data_folder, fetch, unpack
 
 ARCHIVE = Remote(
@@ -42,7 +43,7 @@ class CUB:
         self, data_dir: Path | None, *, size: Literal[224, 448] = 224, box: bool = False
     ) -> None:
         self._data_dir, self.size, self.box = data_folder(data_dir), size, box
-        self.in_shape = (3, int(size), int(size))
+        self.in_shape = (3, size, size)
 
     def load(self) -> Splits:
         """Read the images, decoding them once, after a download where they are not there yet.

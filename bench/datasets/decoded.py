@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from ..errors import BenchError
+from ..study.content import file_hash
 from .dataset import Split, Splits
 from .download import data_folder
 
@@ -89,12 +90,6 @@ def held_out(count: int, most: int = 5000) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(0).permutation(count)
     kept = count - min(count // 10, most)
     return np.sort(order[:kept]), np.sort(order[kept:])
-
-
-def file_hash(file: Path) -> str:
-    """The sha256 of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _names(part: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..errors import BenchError
 from .dataset import Split, Splits
-from .distortion import Distortion, distorted
+from .distortion import Distortion, distorted, distorted_shape
 
 TEST_COUNT = 500
 VALIDATION_COUNT = 200
@@ -30,8 +30,7 @@ class Digits:
 
     def __init__(self, data_dir: Path | None, *, distortion: Distortion | None = None) -> None:
         self.distortion = distortion
-        size = (CANVAS, CANVAS)
-        self.in_shape = (1, *(distortion.out_size(*size) if distortion else size))
+        self.in_shape = distorted_shape(distortion, 1, CANVAS, CANVAS)
 
     def load(self) -> Splits:
         """Read the digits into memory."""

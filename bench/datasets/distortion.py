@@ -43,6 +43,14 @@ def distorted(
     return images, split.targets[index]
 
 
+def distorted_shape(
+    distortion: Distortion | None, channels: int, height: int, width: int
+) -> tuple[int, ...]:
+    """Shape of an example that is one image of this size, distorted or not."""
+    size = distortion.out_size(height, width) if distortion else (height, width)
+    return channels, *size
+
+
 class Affine:
     """Rotates, scales and moves each image about its centre; what comes from outside is 0.
 
@@ -65,9 +73,7 @@ class Affine:
         translation: Annotated[float, Ge(0)] = 0,
         canvas: Annotated[int, Ge(1)] | None = None,
     ) -> None:
-        if scale[0] > scale[1]:
-            raise ValueError(f"`scale` must be [smallest, largest], got {list(scale)}.")
-        self.rotation, self.scale = math.radians(rotation), tuple(scale)
+        self.rotation, self.scale = math.radians(rotation), ordered(scale)
         self.translation, self.canvas = translation, canvas
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
@@ -149,6 +155,17 @@ class RTS:
         u = torch.rand(len(images), 2, generator=generator, device=images.device)
         shift = (u - 0.5) * u.new_tensor([right, down])
         return self._affine.apply(images, angle, scale, shift)
+
+
+def ordered(scale: tuple[float, float]) -> tuple[float, float]:
+    """Smallest and largest magnification.
+
+    Raises:
+        ValueError: They are the other way round.
+    """
+    if scale[0] > scale[1]:
+        raise ValueError(f"`scale` must be [smallest, largest], got {list(scale)}.")
+    return scale[0], scale[1]
 
 
 def room(canvas: tuple[int, int], height: int, width: int) -> tuple[int, int]:

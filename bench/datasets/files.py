@@ -12,13 +12,11 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ..errors import BenchError
-from ..study.content import located
+from ..study.content import file_hash, located
 from .dataset import Split, Splits
-from .decoded import Picture, Pictures, decoded, file_hash, held_out
-from .distortion import Distortion, distorted
+from .decoded import PARTS, Picture, Pictures, decoded, held_out
+from .distortion import Distortion, distorted, distorted_shape
 from .own import DataFile, check_classes, check_labels
-
-PARTS = ("train", "validation", "test")
 
 
 class ImageFolder:
@@ -48,7 +46,7 @@ class ImageFolder:
     ) -> None:
         self._place, self.size, self.channels = located(study_dir, path), size, channels
         self.distortion = distortion
-        self.in_shape = _in_shape(channels, size, distortion)
+        self.in_shape = distorted_shape(distortion, channels, size, size)
 
     @property
     def num_classes(self) -> int:
@@ -133,7 +131,7 @@ class Parquet:
     ) -> None:
         self._place, self.size, self.channels = located(study_dir, path), size, channels
         self.image, self.label, self.distortion = image, label, distortion
-        self.in_shape = _in_shape(channels, size, distortion)
+        self.in_shape = distorted_shape(distortion, channels, size, size)
 
     @property
     def num_classes(self) -> int:
@@ -170,11 +168,9 @@ class Parquet:
                 self._column(file, self.label).to_numpy(zero_copy_only=False) for file in files
             ]
             found[part] = np.concatenate(labels)
-            check_labels(
-                f"{self._where(files)}: column `{self.label}`", found[part], len(found[part])
-            )
-        others = {part: labels for part, labels in found.items() if part != "train"}
-        check_classes(f"data set `parquet`: {self._place}", found["train"], others)
+            where = f"data set `parquet`: {', '.join(map(str, files))}: column `{self.label}`"
+            check_labels(where, found[part], len(found[part]))
+        check_classes(f"data set `parquet`: {self._place}", found)
         return found
 
     def _pictures(self) -> Pictures:
@@ -210,13 +206,6 @@ class Parquet:
             return pq.read_table(file, columns=[name]).column(0).combine_chunks()
         except (OSError, pa.ArrowException) as error:
             raise BenchError(f"data set `parquet`: {file} is no Parquet file: {error}") from None
-
-    def _where(self, files: list[Path]) -> str:
-        return f"data set `parquet`: {', '.join(map(str, files))}"
-
-
-def _in_shape(channels: int, size: int, distortion: Distortion | None) -> tuple[int, ...]:
-    return (channels, *(distortion.out_size(size, size) if distortion else (size, size)))
 
 
 def _with_validation(found: dict[str, list[Picture]]) -> Pictures:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import BenchError
 from .dataset import Split, Splits
-from .distortion import Distortion, distorted
+from .distortion import Distortion, distorted, distorted_shape
 from .download import Remote, data_folder, decompress, fetch
 
 SIDE = 28
@@ -34,7 +34,7 @@ class MNIST:
 
     def __init__(self, data_dir: Path | None, *, distortion: Distortion | None = None) -> None:
         self.distortion = distortion
-        self.in_shape = (1, *(distortion.out_size(SIDE, SIDE) if distortion else (SIDE, SIDE)))
+        self.in_shape = distorted_shape(distortion, 1, SIDE, SIDE)
         self._data_dir = data_dir
 
     def load(self) -> Splits:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import BenchError
 from ..study.content import located
 from .dataset import Split, Splits
-from .distortion import Distortion, distorted
+from .distortion import Distortion, distorted, distorted_shape
 from .own import DataFile, check_classes, check_labels, split_up
 
 
@@ -40,8 +40,7 @@ class Npz:
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        channels, *size = self._image_shape
-        return (channels, *(self.distortion.out_size(*size) if self.distortion else size))
+        return distorted_shape(self.distortion, *self._image_shape)
 
     @property
     def num_classes(self) -> int:
@@ -70,8 +69,7 @@ class Npz:
                     f"and {images.shape[1:]} in `{name}`"
                 )
             found[part] = images, labels
-        train, *others = (part for part in found)
-        check_classes(self._where, self._labels[train], {k: self._labels[k] for k in others})
+        check_classes(self._where, self._labels)
         return split_up(found["train"], found.get("validation"), found["test"])
 
     def examples(
@@ -112,14 +110,12 @@ class Npz:
         try:
             with self._open() as arrays:
                 return arrays[name]
-        except ValueError as error:
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
             if "allow_pickle" in str(error):
                 raise BenchError(
                     f"{self._where}: `{name}` holds Python objects, which are not read since that "
                     "could run code; save an array of numbers"
                 ) from None
-            raise BenchError(f"{self._where}: `{name}` is damaged: {error}") from None
-        except (OSError, zipfile.BadZipFile, EOFError) as error:
             raise BenchError(f"{self._where}: `{name}` is damaged: {error}") from None
 
     @contextmanager

@@ -28,20 +28,21 @@ def check_labels(where: str, labels: np.ndarray, count: int) -> None:
         raise BenchError(f"{where} must count classes from 0, got {labels.min()}")
 
 
-def check_classes(where: str, train: np.ndarray, others: dict[str, np.ndarray]) -> None:
-    """Refuse a class that nothing is learned of.
+def check_classes(where: str, parts: dict[str, np.ndarray]) -> None:
+    """Refuse a class that nothing is learned of; `parts` are labels, those of `train` among them.
 
     Raises:
         BenchError: A class has no training image, or labels differ in number.
     """
-    for name, labels in others.items():
+    train = parts["train"]
+    for name, labels in parts.items():
         if labels.shape[1:] != train.shape[1:]:
             raise BenchError(
                 f"{where}: an example has labels {train.shape[1:]} for training "
                 f"and {labels.shape[1:]} in {name}"
             )
     known = np.unique(train)
-    largest = max(int(labels.max()) for labels in (train, *others.values()))
+    largest = max(int(labels.max()) for labels in parts.values())
     empty = np.setdiff1d(np.arange(largest + 1), known)
     if len(empty):
         raise BenchError(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..errors import BenchError
+from ..study.content import file_hash
 from .dataset import Split, Splits, as_float
-from .decoded import Picture, Pictures, decoded, file_hash, held_out
+from .decoded import Picture, Pictures, decoded, held_out
 from .download import Remote, data_folder, fetch, unpack
 
 DIGITS = 5

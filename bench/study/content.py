@@ -27,7 +27,12 @@ def digest(path: Path) -> str:
         listing = sorted(f"{file.relative_to(path)}\0{file.stat().st_size}\n" for file in files)
         return hashlib.sha256("".join(listing).encode()).hexdigest()
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror}") from None
+
+
+def file_hash(file: Path) -> str:
+    """The sha256 of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
