@@ -99,9 +99,9 @@ def levels(cell: Cell) -> dict[str, str]:
     axes: dict[KeyPath, list[Change]] = {}
     for change in cell.point:
         axes.setdefault(change[2][:2], []).append(change)
-    keys = [key for key, _, _ in cell.point]
+    labels = _labels([key for key, _, _ in cell.point])
     return {
-        " + ".join(_labels(keys)[key] for key, _, _ in changes): ", ".join(
+        " + ".join(labels[key] for key, _, _ in changes): ", ".join(
             _level(value) for _, value, _ in changes
         )
         for changes in axes.values()

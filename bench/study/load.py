@@ -170,7 +170,7 @@ def _check_file(study: StudyFile, file: Path) -> list[tuple[KeyPath, str]]:
 def _variants(study: StudyFile, document: Document, folder: Path) -> list[Variant]:
     base = study.base.model_dump()
     found: dict[str, tuple[Cell, dict[str, Any]]] = {}
-    resolved: dict[str, str] = {}
+    labels: dict[str, str] = {}
     # `base` may lack what every variant sets, but what it has must be right, used or not.
     alone = [p for p in resolve(base, study.task, folder)[1] if p[1] != MISSING]
     problems = [document.problem(("base", *path), message) for path, message in alone]
@@ -185,16 +185,16 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
             excluded.append(settings)
             continue
         identity = canonical_json(settings)
-        if identity not in resolved.values():
+        if identity not in labels:
             label = name(base, cell)
             if label in found:
                 place = document.place(cell.origin)
                 clash = f"two variants are called `{label}`; name them under `variants`"
                 problems.append(f"{place}: {clash}")
             found[label] = (cell, settings)
-            resolved[label] = identity
+            labels[identity] = label
         elif cell.name is not None:
-            other = next(c for k, (c, _) in found.items() if resolved[k] == identity)
+            other, _ = found[labels[identity]]
             if other.name not in (None, cell.name):
                 problem = f"is the same as variant `{other.name}`"
                 problems.append(document.problem(cell.origin, problem))
@@ -203,13 +203,12 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
         problems.append(document.problem(("exclude",), f"leaves no variant of {len(excluded)}"))
     if problems:
         raise StudyError(list(dict.fromkeys(problems)))
-    names = {identity: label for label, identity in resolved.items()}
     baselines: dict[str, str | None] = {label: None for label in found}
     if study.baseline is not None:
         for label, (cell, _) in found.items():
             config = apply(base, cell.point + baseline_changes(study))
             settings, wrong = resolve(config, study.task, folder)
-            baselines[label] = None if wrong else names.get(canonical_json(settings))
+            baselines[label] = None if wrong else labels.get(canonical_json(settings))
         if not any(baselines.values()):
             text = json.dumps(study.baseline)
             raise StudyError(

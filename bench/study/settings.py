@@ -122,12 +122,10 @@ def component(
     """A component as `{name: …, parameters with defaults}`; `also` are keys checked elsewhere."""
     given = dict(value) if isinstance(value, dict) else {"name": value}
     name = given.pop("name", None)
+    where = (*path, "name") if isinstance(value, dict) else path
     if not isinstance(name, str):
         what = "is missing" if name is None else f"must be text, got {show(name)}"
-        return {}, [
-            ((*path, "name") if isinstance(value, dict) else path, f"the name of the {role} {what}")
-        ]
-    where = (*path, "name") if isinstance(value, dict) else path
+        return {}, [(where, f"the name of the {role} {what}")]
     try:
         found = describe(role, name, folder)
     except BenchError as error:
@@ -154,8 +152,8 @@ def component(
     problems += more
     if checked is not None:
         values = checked.model_dump(mode="json", by_alias=True, warnings=False)
-        unknown = {k for k, p in plain.items() if p.computed and k not in given}
-        result |= {k: v for k, v in values.items() if k not in unknown}
+        left = {k for k, p in plain.items() if p.computed and k not in given}
+        result |= {k: v for k, v in values.items() if k not in left}
         for key in (k for k, p in plain.items() if p.text == DATA_FILE):
             try:
                 content = result.setdefault("content", {})
