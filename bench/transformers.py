@@ -1,7 +1,6 @@
 """Spatial transformers as a study describes them, put into a model."""
 
 import math
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,12 +25,10 @@ from stn_core.transforms.transform import Transform
 
 from .components import suggest
 from .errors import BenchError
+from .study.arrangement import BY_NAME
 
 Shape = tuple[int, ...]
 Make = Callable[..., Any]
-
-# A placement by its name in Finnveden et al., 2020.
-BY_NAME = re.compile(r"(C|DL|SL)\d+")
 
 
 def with_transformers(
@@ -57,8 +54,8 @@ def with_transformers(
     Raises:
         BenchError: A placement is not in the model, or what stands there does not fit.
     """
-    places = [spatial["placement"]] if isinstance(spatial["placement"], str) else None
-    places = places or list(spatial["placement"])
+    places = spatial["placement"]
+    places = [places] if isinstance(places, str) else places
     scores = math.prod(outputs)
     if BY_NAME.fullmatch(places[0]):
         return _by_name(places[0], spatial, in_shape, scores, make, net_of)

@@ -4,6 +4,7 @@ import re
 
 from .schema import Transformer
 
+# A placement by its name in Finnveden et al., 2020.
 BY_NAME = re.compile(r"(C|DL|SL)\d+")
 
 # What these models have is one feature map, the image itself.
