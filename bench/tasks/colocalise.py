@@ -14,12 +14,11 @@ from .. import build
 from ..datasets.dataset import Resident
 from ..datasets.mnist import MNIST, SIDE
 from ..errors import BenchError
-from ..execution import check_execution, forward_of
-from ..measurement import measure
 from ..pictures import Watch
 from ..results import Metric
 from ..training import Objective, learning_rate, metrics, train, training_step
-from .resident import resident, splits
+from .classify import Classify
+from .resident import resident
 from .task import Measured, Place
 
 MARGIN = 1.0
@@ -65,9 +64,7 @@ class Colocalise:
 
     def check(self, settings: Mapping[str, Any], place: Place) -> None:
         """Build the variant once without computing anything, and find its data."""
-        check_execution(settings["train"], place.device)
-        build.check_settings(settings, place.data_dir, place.folder)
-        splits(settings, place)
+        Classify().check(settings, place)
         _colocaliser(settings, resident(settings, 0, place), place)
 
     def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:
@@ -111,15 +108,8 @@ class Colocalise:
         place: Place,
         weights: Mapping[str, torch.Tensor],
     ) -> Measured:
-        """Time the search for boxes."""
-        data = resident(settings, seed, place)
-        net = _colocaliser(settings, data, place)
-        net.load_state_dict(weights)
-        forward = forward_of(net.eval(), settings["train"])
-        images, _ = data.batch(settings["train"]["batch_size"])
-        with torch.no_grad():
-            timed = measure("forward", lambda: forward(images), place.device)
-        return Measured(metrics=timed.metrics, timings=timed.samples)
+        """There is none."""
+        raise BenchError("task `colocalise` has no timing")
 
 
 def triplet_hinge(codes: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
