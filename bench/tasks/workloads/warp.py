@@ -106,12 +106,12 @@ class Warp:
             return image.requires_grad_(), theta.requires_grad_(), gradient
 
         inputs = rotated(make, place.device)
-        if self.execution == "cuda_graph":
-            steps = {self.mode: _replayed(run, inputs)}
-            return Prepared(steps, quality=lambda: (self._numeric_error(fitted),))
-        return Prepared(
-            {self.mode: lambda: run(*inputs())}, quality=lambda: (self._numeric_error(fitted),)
-        )
+
+        def step() -> object:
+            return run(*inputs())
+
+        chosen = _replayed(run, inputs) if self.execution == "cuda_graph" else step
+        return Prepared({self.mode: chosen}, quality=lambda: (self._numeric_error(fitted),))
 
     def _run(self, image: Tensor, theta: Tensor, gradient: Tensor | None = None) -> object:
         if gradient is None:
