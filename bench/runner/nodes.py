@@ -46,6 +46,11 @@ def alive(nodes: Sequence[Node]) -> list[Node]:
     return [node for node in nodes if node["Alive"]]
 
 
+def share(phase: Accuracy | Timing, device: str) -> tuple[float, float]:
+    """CPUs and GPUs that one attempt asks for."""
+    return phase.cpus, phase.gpus if device == "cuda" else 0
+
+
 def fits(phase: Accuracy | Timing, device: str, node: Node) -> bool:
     """Whether a node has what one attempt asks for."""
     return _room(phase, device, node) > 0
@@ -82,15 +87,11 @@ def refuse_impossible(
             f"the nodes have {'; '.join(there) or 'no labels'}"
         )
     most = {k: max(n["Resources"].get(k, 0) for n in labelled) for k in ("CPU", "GPU")}
-    cpus, gpus = _share(phase, device)
+    cpus, gpus = share(phase, device)
     raise BenchError(
         f"resources.{name} asks for {cpus:g} CPUs and {gpus:g} GPUs at once; "
         f"the largest node has {most['CPU']:g} and {most['GPU']:g}"
     )
-
-
-def _share(phase: Accuracy | Timing, device: str) -> tuple[float, float]:
-    return phase.cpus, phase.gpus if device == "cuda" else 0
 
 
 def _labelled(phase: Accuracy | Timing, node: Node) -> bool:
@@ -99,7 +100,7 @@ def _labelled(phase: Accuracy | Timing, node: Node) -> bool:
 
 
 def _room(phase: Accuracy | Timing, device: str, node: Node) -> int:
-    cpus, gpus = _share(phase, device)
+    cpus, gpus = share(phase, device)
     if not _labelled(phase, node):
         return 0
     room = int(node["Resources"].get("CPU", 0) // cpus)

@@ -297,11 +297,8 @@ def _refuse_unreachable(address: str) -> None:
 
 
 def _request(phase: Accuracy | Timing, device: str) -> dict[str, Any]:
-    return {
-        "num_cpus": phase.cpus,
-        "num_gpus": phase.gpus if device == "cuda" else 0,
-        "label_selector": phase.label or None,
-    }
+    cpus, gpus = nodes.share(phase, device)
+    return {"num_cpus": cpus, "num_gpus": gpus, "label_selector": phase.label or None}
 
 
 def _lost(error: Exception, job: Job, launch: Launch, started: float) -> Outcome:
