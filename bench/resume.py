@@ -37,9 +37,8 @@ class Halfway:
     def keep(self, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Keep a state instead of the one before; whole or not at all."""
         text = json.dumps({**meta, "maker": self._maker}).encode()
-        tensors = {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
-        tensors[META] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        self._store.write_partial(self._trial_id, save(tensors))
+        note = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        self._store.write_partial(self._trial_id, saved({**state, META: note}))
         self._last = time.monotonic()
 
     def found(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -50,6 +49,11 @@ class Halfway:
         state = load(content)
         meta = json.loads(bytes(state.pop(META).numpy()))
         return (state, meta) if meta.pop("maker") == self._maker else None
+
+
+def saved(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as safetensors; copies of them, since layers that are shared would be refused."""
+    return save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()})
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

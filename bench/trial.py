@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from .build import build, dataset, model
 from .conditions import pin
@@ -27,7 +27,7 @@ from .jobs import Job, Launch, Outcome, one_line
 from .results import Attempt, ResultStore
 from .results.marks import Mark, this_process
 from .results.schema import FailureKind
-from .resume import Halfway
+from .resume import Halfway, saved
 from .study import Study
 from .tasks.task import Measured, Place, Task
 from .training import Diverged
@@ -91,11 +91,7 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
             failure, kind, trace = one_line(error), _kind(error), traceback.format_exc()
         seconds = time.perf_counter() - clock
         if measured.weights:
-            # Copied, since layers that are shared would be refused.
-            weights = {
-                k: v.detach().cpu().clone().contiguous() for k, v in measured.weights.items()
-            }
-            content = save(weights)
+            content = saved(measured.weights)
             _patiently(launch, lambda: store.write_checkpoint(job.trial.trial_id, content))
         attempt = Attempt(
             **job.fields(launch),
