@@ -66,12 +66,12 @@ def crowded(before: Counters, after: Counters, seconds: float) -> tuple[str, ...
 
 def last_level_cache() -> int:
     """Bytes of the largest CPU cache; 32 MiB where the kernel does not say."""
-    sizes = [32 << 20]
+    sizes: list[int] = []
     for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = file.read_text().strip()
         if text[:-1].isdigit() and text[-1] in "KMG":
             sizes.append(int(text[:-1]) << {"K": 10, "M": 20, "G": 30}[text[-1]])
-    return max(sizes[1:] or sizes)
+    return max(sizes, default=32 << 20)
 
 
 def pin(threads: int) -> int:

@@ -4,7 +4,7 @@ The classes of `torch.optim` import the whole compiler when one is first made: 6
 every process, as long as a short trial takes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Group:
     """Parameters that learn at one rate, in units of the rate of a step."""
 
     slots: tuple[Slot, ...]
-    factor: float = 1.0
+    factor: float
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,25 @@ class Optimizer:
     groups: tuple[Group, ...]
 
     @property
+    def slots(self) -> Iterator[Slot]:
+        """All that it keeps, group by group."""
+        return (slot for group in self.groups for slot in group.slots)
+
+    @property
     def param_groups(self) -> list[dict[str, Any]]:
         """The parameters as torch's gradient scaler asks for them."""
         return [{"params": [slot.parameter for slot in group.slots]} for group in self.groups]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for group in self.groups:
-            for slot in group.slots:
-                slot.parameter.grad = None
+        for slot in self.slots:
+            slot.parameter.grad = None
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Move each parameter that has a gradient, at learning rate `lr`."""
         if self.settings["clip_norm"] is not None:
-            everything = [s.parameter for group in self.groups for s in group.slots]
+            everything = [slot.parameter for slot in self.slots]
             nn.utils.clip_grad_norm_(everything, self.settings["clip_norm"])
         for group in self.groups:
             self._step([s for s in group.slots if s.parameter.grad is not None], lr * group.factor)
@@ -83,10 +87,9 @@ class Optimizer:
 
     def state(self) -> dict[str, Tensor]:
         """All that it remembers, by name; the tensors are its own."""
-        slots = [slot for group in self.groups for slot in group.slots]
         return {
             f"{i}.{name}": getattr(slot, name)
-            for i, slot in enumerate(slots)
+            for i, slot in enumerate(self.slots)
             for name in ("first", "second", "steps")
         }
 
