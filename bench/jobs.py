@@ -123,8 +123,7 @@ class Event:
     Attributes:
         kind: What happened.
         text: Name of the stage.
-        count: How many jobs are planned.
-        jobs: Which.
+        jobs: Those that are planned.
         job: The job, where it is one that started or ended.
         outcome: How it ended.
         again: The job that takes its place, where it is tried again.
@@ -133,7 +132,6 @@ class Event:
 
     kind: Literal["planned", "started", "ended", "stopped", "stage"]
     text: str = ""
-    count: int = 0
     jobs: tuple[Job, ...] = ()
     job: Job | None = None
     outcome: Outcome | None = None

@@ -96,7 +96,7 @@ def _on(
     _close_interrupted(study, known, store, launch)
     rows = store.read(COLUMNS).table
     jobs = account(study, known, rows, launch.code_hash, rerun=rerun).jobs
-    yield Event("planned", count=len(jobs), jobs=jobs)
+    yield Event("planned", jobs=jobs)
     yield Event("stage", text="check")
     runner.check(study, known, launch)
     store.write_study(study.name, study.as_stored())

@@ -50,7 +50,7 @@ class Tally:
         if event.kind == "stage" and event.text in STAGES:
             self.enter(event.text)
         elif event.kind == "planned":
-            self.planned = event.count
+            self.planned = len(event.jobs)
             self.left = Counter(map(_kind, event.jobs))
             for job in event.jobs:
                 if job.expected is not None:
@@ -155,7 +155,7 @@ def _plain(event: Event) -> dict[str, Any]:
     if event.kind == "stage":
         line["text"] = event.text
     if event.kind == "planned":
-        line["count"] = event.count
+        line["count"] = len(event.jobs)
     if event.job is not None:
         job, trial = event.job, event.job.trial
         line |= {

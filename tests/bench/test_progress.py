@@ -26,7 +26,7 @@ def ended(job, seconds=2.0, failure=None, **changes):
 JOBS = (job("A"), job("B"), job("A", 1), job("A", phase="timing", round=0))
 EVENTS = (
     Event("stage", text="start"),
-    Event("planned", count=4, jobs=JOBS),
+    Event("planned", jobs=JOBS),
     Event("stage", text="accuracy"),
     Event("started", job=JOBS[0], place="host, GPU 0"),
     Event("started", job=JOBS[1], place="host, GPU 1"),
@@ -87,7 +87,7 @@ def test_time_left_is_by_what_was_measured():
     assert taken(EVENTS[:5]).seconds_left is None
     assert taken(EVENTS[:6]).seconds_left == pytest.approx((2 + 2) / 2)
     jobs = (job("A", expected=10.0), job("B", expected=1.0))
-    assert taken([Event("planned", count=2, jobs=jobs)]).seconds_left == pytest.approx(11)
+    assert taken([Event("planned", jobs=jobs)]).seconds_left == pytest.approx(11)
 
 
 def test_what_is_left_to_another_run_is_not_ended():
