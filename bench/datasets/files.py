@@ -60,13 +60,10 @@ class ImageFolder:
         """
         pictures = self._pictures()
         # The cache is of this machine, where a file that was changed has another time.
-        key = [
-            [str(p.source), p.source.stat().st_size, p.source.stat().st_mtime_ns]
-            for part in pictures
-            for p in part
-            if isinstance(p.source, Path)
-        ]
-        key = {"version": self.version, "files": key}
+        files = [p.source for part in pictures for p in part if isinstance(p.source, Path)]
+        states = [(file, file.stat()) for file in files]
+        listing = [[str(file), state.st_size, state.st_mtime_ns] for file, state in states]
+        key = {"version": self.version, "files": listing}
         return decoded("image_folder", key, self.size, lambda: pictures, self.channels)
 
     def examples(
