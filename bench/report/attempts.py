@@ -41,7 +41,6 @@ def trial_rows(
                 seconds=float(sum(row["seconds"] for row in mine)),
                 kind=shown["failure_kind"] if shown else None,
                 failure=shown["failure"] if shown else None,
-                run_ids=tuple(dict.fromkeys(row["run_id"] for row in mine)),
             )
         )
     return tuple(rows)

@@ -131,7 +131,7 @@ class Effect:
 class Curve:
     """A learning curve: mean over seeds, and a band from the lowest seed to the highest.
 
-    Long curves are thinned to at most `answer.CURVE_STEPS` steps, first and last kept.
+    Long curves are thinned to at most `curves.CURVE_STEPS` steps, first and last kept.
     """
 
     variant: str
@@ -169,7 +169,6 @@ class TrialRow:
         seconds: What all its attempts took.
         kind: Kind of its newest failure; None where it is good or has not been tried.
         failure: Its message.
-        run_ids: Runs that worked at it.
     """
 
     trial_id: str
@@ -182,7 +181,6 @@ class TrialRow:
     seconds: float
     kind: str | None
     failure: str | None
-    run_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)

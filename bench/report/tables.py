@@ -22,9 +22,6 @@ class Cell:
     text: str
     plain: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return self.text
-
     @property
     def value(self) -> float | None:
         """The first number of it, to sort by; None where it has none."""
@@ -41,9 +38,6 @@ class Column:
     heading: str
     parts: tuple[str, ...]
     number: bool = True
-
-    def __str__(self) -> str:
-        return self.heading
 
 
 @dataclass(frozen=True)
