@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InfrastructureError
-from ..report.charts import Chart, forest
+from ..report.charts import Chart, Dot, dots
 from ..report.formats import markdown_table, plain, text_table
 from ..report.page import Grid, Page, Section, html
 from ..report.tables import Cell, Column, Table, interval, number
@@ -182,20 +182,24 @@ def _number(value: float | None, places: int) -> Cell:
 
 def _chart(rows: Sequence[Compared], *, timed: bool) -> list[Chart]:
     """The forest plot of what changed; none where nothing was compared."""
-    lines = [(f"{row.name} · {row.what.replace('_', ' ')}", row.change, row.tells) for row in rows]
-    if not lines:
+    if not rows:
         return []
-    unit = "times as long" if timed else rows[0].unit
+    lines = [
+        Dot(f"{row.name} · {row.what.replace('_', ' ')}", row.change, strong=row.tells)
+        for row in rows
+    ]
+    drawn = (
+        dots(lines, "times as long", reference=1.0, places=RATIO_PLACES)
+        if timed
+        else dots(lines, rows[0].unit, reference=0.0)
+    )
     return [
-        forest(
+        Chart(
             "time_ratios" if timed else "differences",
             "How many times as long it takes" if timed else "Change of accuracy",
             f"With 95 % intervals; at {1 if timed else 0} nothing changed. Grey where the numbers, "
             "taken together, do not tell.",
-            lines,
-            unit,
-            reference=1.0 if timed else 0.0,
-            places=RATIO_PLACES if timed else 2,
+            drawn,
         )
     ]
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 
 from ..findings import Findings
-from .chart import Chart as Chart, forest as forest, theme as theme
+from .chart import Chart as Chart, Dot as Dot, dots as dots, theme as theme
 from .comparisons import accuracy_speed, differences, effects, scores, time_ratios
 from .course import curves, distributions, time_line
 

@@ -103,19 +103,11 @@ def tooltip(words: Mapping[str, str]) -> dict[str, Any]:
     return {"tooltip": [{"field": key, "type": "nominal", "title": key} for key in words]}
 
 
-def forest(
-    name: str,
-    title: str,
-    note: str,
-    lines: Sequence[tuple[str, Estimate, bool]],
-    axis: str,
-    *,
-    reference: float,
-    places: int = 2,
-) -> Chart:
-    """Changes, each with its name, interval and whether it tells, about where nothing changed."""
-    made = [Dot(label, estimate, (), tells) for label, estimate, tells in lines]
-    return Chart(name, title, note, dots(made, axis, reference, places))
+def layer(
+    values: Sequence[Mapping[str, Any]], mark: Mapping[str, Any], encoding: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Marks at values that are its own, as a list of one layer; no layer where there are none."""
+    return [{"data": {"values": values}, "mark": mark, "encoding": encoding}] if values else []
 
 
 def dots(
@@ -144,36 +136,23 @@ def dots(
     ]
     named = next((words for line in lines for _, words in line.points), {})
     shown = tooltip({"of": "", "estimate": ""})
-    layers: list[dict[str, Any]] = []
-    if reference is not None:
-        layers.append({
-            "data": {"values": [{"value": reference}]},
-            "mark": {"type": "rule", "style": "reference"},
-            "encoding": {"x": {**x, "field": "value"}},
-        })  # fmt: skip
-    if singles:
-        layers.append({
-            "data": {"values": singles},
-            "mark": {"type": "point", "style": "seed", "yOffset": 7},
-            "encoding": {"y": y, "x": {**x, "field": "value"}, **tooltip(named)},
-        })  # fmt: skip
+    line = [] if reference is None else [{"value": reference}]
+    layers = [
+        *layer(line, {"type": "rule", "style": "reference"}, {"x": {**x, "field": "value"}}),
+        *layer(
+            singles,
+            {"type": "point", "style": "seed", "yOffset": 7},
+            {"y": y, "x": {**x, "field": "value"}, **tooltip(named)},
+        ),
+    ]
     for strong, dot, rule in (
         (True, "estimate", "interval"),
         (False, "undecided", "undecided-interval"),
     ):
         kept = [each for each in estimates if each["strong"] is strong]
-        if not kept:
-            continue
         between = [each for each in kept if each["low"] is not None]
-        if between:
-            layers.append({
-                "data": {"values": between},
-                "mark": {"type": "rule", "style": rule},
-                "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}, **shown},
-            })  # fmt: skip
-        layers.append({
-            "data": {"values": kept},
-            "mark": {"type": "point", "style": dot},
-            "encoding": {"y": y, "x": {**x, "field": "value"}, **shown},
-        })  # fmt: skip
+        ends = {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}, **shown}
+        layers += layer(between, {"type": "rule", "style": rule}, ends)
+        place = {"y": y, "x": {**x, "field": "value"}, **shown}
+        layers += layer(kept, {"type": "point", "style": dot}, place)
     return {"$schema": SCHEMA, "height": 30 * len(lines), "layer": layers}

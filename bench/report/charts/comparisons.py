@@ -5,7 +5,7 @@ from typing import Any
 
 from ..findings import Findings, VariantRow
 from ..tables import MODES, effect_name, interval, number
-from .chart import SCHEMA, Chart, Dot, dots, short_labels, tooltip
+from .chart import SCHEMA, Chart, Dot, dots, layer, short_labels, tooltip
 
 # More names than this in one picture are told by the mouse alone.
 NAMED = 12
@@ -92,46 +92,30 @@ def accuracy_speed(findings: Findings) -> Chart | None:
         "scale": {"zero": False, "padding": 24},
     }  # fmt: skip
     shown = tooltip({"variant": "", "score ": "", "time ": "", "trials": ""})
-    layers: list[dict[str, Any]] = []
-    fronts = [v for v in values if v["front"]]
-    if len(fronts) > 1:
-        layers.append({
-            "data": {"values": sorted(fronts, key=lambda v: (v["point"], v["ms"]))},
-            "mark": {"type": "line", "style": "front", "interpolate": "step-after"},
-            "encoding": {"x": x, "y": y, "detail": {"field": "point"}},
-        })  # fmt: skip
+    front = sorted((v for v in values if v["front"]), key=lambda v: (v["point"], v["ms"]))
     high = [v for v in values if v["low"] is not None]
-    if high:
-        rule = {"y": {**y, "field": "low"}, "y2": {"field": "high"}, "x": x, **shown}
-        layers.append(
-            {
-                "data": {"values": high},
-                "mark": {"type": "rule", "style": "whisker"},
-                "encoding": rule,
-            }
-        )
     wide = [v for v in values if v["fast"] is not None]
-    if wide:
-        rule = {"x": {**x, "field": "fast"}, "x2": {"field": "slow"}, "y": y, **shown}
-        layers.append(
-            {
-                "data": {"values": wide},
-                "mark": {"type": "rule", "style": "whisker"},
-                "encoding": rule,
-            }
-        )
+    whisker = {"type": "rule", "style": "whisker"}
+    layers = [
+        *layer(
+            front if len(front) > 1 else [],
+            {"type": "line", "style": "front", "interpolate": "step-after"},
+            {"x": x, "y": y, "detail": {"field": "point"}},
+        ),
+        *layer(
+            high, whisker, {"y": {**y, "field": "low"}, "y2": {"field": "high"}, "x": x, **shown}
+        ),
+        *layer(
+            wide, whisker, {"x": {**x, "field": "fast"}, "x2": {"field": "slow"}, "y": y, **shown}
+        ),
+    ]
     points = [p for p in findings.points if p]
     kind = {"field": "point", "type": "nominal", "title": None, "scale": {"domain": points}}
     by_point = {"color": kind, "shape": kind} if 1 < len(points) <= COLOURED else {}
-    for front, style in ((False, "undecided"), (True, "estimate")):
-        kept = [v for v in values if v["front"] is front]
-        if not kept:
-            continue
-        layers.append({
-            "data": {"values": kept},
-            "mark": {"type": "point", "style": style},
-            "encoding": {"x": x, "y": y, **by_point, **shown},
-        })  # fmt: skip
+    place = {"x": x, "y": y, **by_point, **shown}
+    for best, style in ((False, "undecided"), (True, "estimate")):
+        kept = [v for v in values if v["front"] is best]
+        layers += layer(kept, {"type": "point", "style": style}, place)
     if len(values) <= NAMED:
         # A name to the right of a point on the right would leave the picture.
         middle = (min(v["ms"] for v in values) + max(v["ms"] for v in values)) / 2
@@ -139,11 +123,8 @@ def accuracy_speed(findings: Findings) -> Chart | None:
             ("left", 9, [v for v in values if v["ms"] <= middle]),
             ("right", -9, [v for v in values if v["ms"] > middle]),
         ):
-            layers.append({
-                "data": {"values": side},
-                "mark": {"type": "text", "align": align, "dx": dx, "dy": -9, "limit": 200},
-                "encoding": {"x": x, "y": y, "text": {"field": "arm"}},
-            })  # fmt: skip
+            mark = {"type": "text", "align": align, "dx": dx, "dy": -9, "limit": 200}
+            layers += layer(side, mark, {"x": x, "y": y, "text": {"field": "arm"}})
     corner = "left and up" if measure.higher_is_better else "left and down"
     return Chart(
         "accuracy_speed",
@@ -166,11 +147,10 @@ def effects(findings: Findings) -> list[Chart]:
         (2, "interactions", "Interactions", "How much one factor's effect changes with the level "
          "of the other: a difference of differences."),
     ):  # fmt: skip
-        found = [e for e in findings.effects if len(e.factors) == order and e.difference]
         lines = [
             Dot(effect_name(e), e.difference.estimate, strong=e.difference.tells)
-            for e in found
-            if e.difference is not None
+            for e in findings.effects
+            if len(e.factors) == order and e.difference is not None
         ]
         if lines:
             axis = f"change of {measure.title}, {measure.points}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..findings import Curve, Distribution, Findings, Span
 from ..tables import MODES, number
-from .chart import DASHES, SCHEMA, Chart, short_labels, tooltip
+from .chart import DASHES, SCHEMA, Chart, layer, short_labels, tooltip
 from .comparisons import COLOURED
 
 MINUTE = 60.0
@@ -171,27 +171,13 @@ def time_line(findings: Findings) -> Chart | None:
     place = {"x": x, "x2": {"field": "end"}, "y": y, **shown}
     phases = list(dict.fromkeys(span.phase for span in findings.spans))
     color = {"field": "phase", "type": "nominal", "title": None, "sort": phases}
-    layers: list[dict[str, Any]] = [
-        {
-            "data": {"values": [v for v in values if not v["failed"]]},
-            "mark": bar,
-            "encoding": {**place, "color": color},
-        }
-    ]
     failed = [v for v in values if v["failed"]]
-    if failed:
-        layers += [
-            {
-                "data": {"values": failed},
-                "mark": {**bar, "style": "failure"},
-                "encoding": place,
-            },
-            {
-                "data": {"values": failed},
-                "mark": {"type": "text", "text": "×", "style": "cross", "align": "left", "dx": 2},
-                "encoding": {"x": x, "y": y},
-            },
-        ]
+    cross = {"type": "text", "text": "×", "style": "cross", "align": "left", "dx": 2}
+    layers = [
+        *layer([v for v in values if not v["failed"]], bar, {**place, "color": color}),
+        *layer(failed, {**bar, "style": "failure"}, place),
+        *layer(failed, cross, {"x": x, "y": y}),
+    ]
     return Chart(
         "time_line",
         "Time line of the runs",
