@@ -199,17 +199,15 @@ def _cost(row: VariantRow, modes: tuple[str, ...]) -> str:
 def _over_points(findings: Findings, ours: str, theirs: str, rows: list[VariantRow]) -> str:
     """What one arm does at all points of `vary`."""
     measure, clauses = findings.measure, []
-    for verb, sign in (("lowers", -1), ("raises", 1)):
-        told = _told_of(rows, sign)
-        if measure and told:
-            most = told[0]
-            clauses.append(
-                f"{verb} the {measure.title} at {len(told)} of {len(rows)} points, most at "
-                f"{most.point}: by {_size(measure, _difference(most))}"
-            )
-    untold = len(rows) - len(_told_of(rows, -1)) - len(_told_of(rows, 1))
-    if measure and untold:
-        clauses.append(f"at {untold} of {len(rows)} points no difference can be told")
+    if measure:
+        told, untold = _changes(rows)
+        clauses += [
+            f"{verb}s the {measure.title} at {len(those)} of {len(rows)} points, most at "
+            f"{those[0].point}: by {_size(measure, _difference(those[0]))}"
+            for verb, those in told.items()
+        ]
+        if untold:
+            clauses.append(f"at {untold} of {len(rows)} points no difference can be told")
     clauses += _costs(findings, rows)
     return f"{ours} against {theirs}: {'; '.join(clauses)}."
 
@@ -219,29 +217,29 @@ def _over_all(findings: Findings, rows: list[VariantRow]) -> str:
     bases = {row.baseline for row in rows}
     base = f"with {rows[0].baseline}" if len(bases) == 1 else "with their baselines"
     measure, clauses = findings.measure, []
-    for verb, sign in (("lower", -1), ("raise", 1)):
-        told = _told_of(rows, sign)
-        if measure and told:
-            most = told[0]
-            clauses.append(
-                f"{len(told)} {verb}{'s' if len(told) == 1 else ''} the {measure.title}, most "
-                f"{most.variant}: by {_size(measure, _difference(most))}"
-            )
-    untold = len(rows) - len(_told_of(rows, -1)) - len(_told_of(rows, 1))
-    if measure and untold:
-        clauses.append(f"of {untold} no difference can be told")
+    if measure:
+        told, untold = _changes(rows)
+        clauses += [
+            f"{len(those)} {verb}{'s' if len(those) == 1 else ''} the {measure.title}, most "
+            f"{those[0].variant}: by {_size(measure, _difference(those[0]))}"
+            for verb, those in told.items()
+        ]
+        if untold:
+            clauses.append(f"of {untold} no difference can be told")
     clauses += _costs(findings, rows)
     return f"Of {len(rows)} variants compared {base}: {'; '.join(clauses)}."
 
 
-def _told_of(rows: list[VariantRow], sign: int) -> list[VariantRow]:
-    """Those whose difference has this sign for certain, the largest first."""
-    told = [
-        row
-        for row in rows
-        if row.difference and row.difference.tells and sign * row.difference.estimate.mean > 0
-    ]
-    return sorted(told, key=lambda row: -abs(_difference(row).estimate.mean))
+def _changes(rows: list[VariantRow]) -> tuple[dict[str, list[VariantRow]], int]:
+    """By verb those that change for certain, the largest first; and how many others there are."""
+    told = [row for row in rows if row.difference and row.difference.tells]
+    told.sort(key=lambda row: -abs(_difference(row).estimate.mean))
+    found = {
+        verb: [row for row in told if sign * _difference(row).estimate.mean > 0]
+        for verb, sign in (("lower", -1), ("raise", 1))
+    }
+    found = {verb: those for verb, those in found.items() if those}
+    return found, len(rows) - sum(map(len, found.values()))
 
 
 def _difference(row: VariantRow) -> Difference:
