@@ -5,7 +5,18 @@ from typing import Annotated, Optional
 
 import typer
 
-from .options import CHECKS, Checks, DataDir, Device, Only, Overrides, Profile, StudyFile, say
+from .options import (
+    CHECKS,
+    Checks,
+    DataDir,
+    Device,
+    Only,
+    Overrides,
+    Profile,
+    StudyFile,
+    say,
+    study_in,
+)
 
 Rounds = Annotated[int, typer.Option(min=2, help="How many rounds.")]
 
@@ -28,9 +39,8 @@ def check(
 ) -> None:
     """Is the working tree slower? 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 MISSING."""
     from ..check import gate, output as files, stored
-    from ..study import load_study
 
-    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    loaded = study_in(study, overrides, profile, only)
     options = gate.Options(results, device, data_dir)
     verb = stored.check if stored.is_store(against) else gate.check
     try:
@@ -56,9 +66,8 @@ def calibrate(
     """Measure the working tree against itself: the noise of this machine, which check reads."""
     from ..check import gate, output as files
     from ..report.formats import text_table
-    from ..study import load_study
 
-    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    loaded = study_in(study, overrides, profile, only)
     options = gate.Options(results, device, data_dir)
     try:
         machine, floor = gate.calibrate(loaded, options, rounds, say)

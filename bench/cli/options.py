@@ -35,6 +35,22 @@ Checks = Annotated[str, typer.Option(help="The store of checks: a folder, s3://â
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def study_in(
+    file: Path,
+    overrides: Sequence[str] | None,
+    profile: str | None,
+    only: Sequence[str] | None,
+) -> "Study":
+    """A study by its file, with what the command line lays on it.
+
+    Raises:
+        BenchError: It cannot be read, or something in it is wrong.
+    """
+    from ..study import load_study
+
+    return load_study(file, overrides or (), profile=profile, only=only or ())
+
+
 def study_of(
     study: str,
     results: str,
@@ -49,10 +65,9 @@ def study_of(
     """
     from ..ledger import stored_study
     from ..results import ResultStore
-    from ..study import load_study
 
     if study.endswith((".yaml", ".yml")) or "/" in study:
-        return load_study(study, overrides or (), profile=profile, only=only or ())
+        return study_in(Path(study), overrides, profile, only)
     if overrides or profile or only:
         raise BenchError(
             f"overrides, --profile and --only need the study's file, not its name `{study}`"

@@ -16,6 +16,7 @@ from .options import (
     Results,
     StudyFile,
     name_corrupt,
+    study_in,
 )
 
 
@@ -29,9 +30,8 @@ def plan(
 ) -> None:
     """List the trials of a study, after checking all of it that needs no torch."""
     from ..environment import local_device
-    from ..study import load_study
 
-    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    loaded = study_in(study, overrides, profile, only)
     known = local_device() if device == "auto" else device
     trials = loaded.trials(known)
     if as_json:
@@ -79,10 +79,9 @@ def run(
 
     from ..launch import run as launch
     from ..progress import follow, follow_json
-    from ..study import load_study
 
     begun = time.perf_counter()
-    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    loaded = study_in(study, overrides, profile, only)
     console = Console(highlight=False, soft_wrap=True)
     events = launch(
         loaded,
@@ -129,9 +128,8 @@ def status(
     """Count trials done, missing, failed, stale (done by other code) and running."""
     from ..ledger import COLUMNS, study_account
     from ..results import ResultStore
-    from ..study import load_study
 
-    loaded = load_study(study, overrides or (), profile=profile, only=only or ())
+    loaded = study_in(study, overrides, profile, only)
     store = ResultStore(results)
     there = store.read(COLUMNS)
     name_corrupt(there.corrupt)
