@@ -19,6 +19,7 @@ import numpy as np
 from .errors import BenchError
 from .report.formats import text_table
 from .report.tables import Cell, Column, Table
+from .results.schema import step_seconds
 from .statistics import Estimate, geometric_interval
 
 REFERENCE = "reference"
@@ -86,7 +87,8 @@ def history(rows: Sequence[Row], study: str, order: Sequence[str] = ()) -> list[
         machine = f"{row['device_name']}, {environment.get('cpu')}, {row['threads']} threads"
         process = (row["run_id"], row["round"], environment.get("arm", "head"), commit)
         first[commit] = min(first.get(commit, row["started_at"]), row["started_at"])
-        for mode, seconds in _seconds(row).items():
+        for mode, blocks in step_seconds(row["timings"]).items():
+            seconds = median(blocks)
             if _is_reference(row):
                 references[process] = seconds
             else:
@@ -226,11 +228,3 @@ def _commit(environment: Mapping[str, Any]) -> str:
     """A commit, with the hash of what differs from it where something does."""
     commit = environment.get("commit") or "unknown"
     return f"{commit}+{environment['dirty']}" if environment.get("dirty") else commit
-
-
-def _seconds(row: Row) -> dict[str, float]:
-    blocks: dict[str, list[float]] = {}
-    for sample in row["timings"]:
-        if not sample["warmup"]:
-            blocks.setdefault(sample["mode"], []).append(sample["seconds"] / sample["iterations"])
-    return {mode: median(values) for mode, values in blocks.items()}

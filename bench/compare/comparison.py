@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import BenchError
 from ..margin import Change, paired_change, unpaired_change
 from ..results import ResultStore
+from ..results.schema import step_seconds
 from ..statistics import Estimate, geometric_interval, holm, paired_difference, t_test
 
 METRICS = {"test_error": "points of test error"}
@@ -228,12 +229,7 @@ def _rounds(rows: Sequence[Row]) -> dict[tuple[str, str], dict[tuple[str, int], 
             continue
         cpu = json.loads(row["environment"]).get("cpu")
         machine = f"{row['device_name']}, {cpu}, {row['threads']}, {row['protocol']}"
-        blocks: dict[str, list[float]] = {}
-        for sample in row["timings"]:
-            if not sample["warmup"]:
-                seconds = sample["seconds"] / sample["iterations"]
-                blocks.setdefault(sample["mode"], []).append(seconds)
-        for mode, values in blocks.items():
+        for mode, blocks in step_seconds(row["timings"]).items():
             place = found.setdefault((machine, mode), {})
-            place[row["run_id"], row["round"] or 0] = median(values)
+            place[row["run_id"], row["round"] or 0] = median(blocks)
     return found

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from .arrow import items
 from .choice import KEYS, best_attempts
+from .schema import step_seconds
 
 IDENTITY = ["trial_id", "study", "variant", "seed"]
 ROUND = ["round", "run_id"]
@@ -49,10 +50,7 @@ def _trial(attempts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def timing_summary(attempt: dict[str, Any]) -> dict[str, float]:
     """Median milliseconds of each timed mode, and images a second of the training step."""
-    by_mode: dict[str, list[float]] = {}
-    for sample in attempt["timings"]:
-        if not sample["warmup"]:
-            by_mode.setdefault(sample["mode"], []).append(sample["seconds"] / sample["iterations"])
+    by_mode = step_seconds(attempt["timings"])
     summary = {f"{mode}_ms": 1e3 * float(pd.Series(v).median()) for mode, v in by_mode.items()}
     if "train_step_ms" in summary:
         batch = json.loads(attempt["settings"])["train"]["batch_size"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -221,6 +222,15 @@ def to_table(attempt: Attempt) -> pa.Table:
     """The attempt as a table of one row."""
     row: dict[str, Any] = dataclasses.asdict(attempt)
     return pa.Table.from_pylist([row], schema=SCHEMA)
+
+
+def step_seconds(timings: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Seconds of a step in each block of an attempt, by mode; the blocks of warm-up left out."""
+    found: dict[str, list[float]] = {}
+    for sample in timings:
+        if not sample["warmup"]:
+            found.setdefault(sample["mode"], []).append(sample["seconds"] / sample["iterations"])
+    return found
 
 
 def upgraded(table: pa.Table) -> pa.Table:
