@@ -6,9 +6,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InfrastructureError
 from ..margin import LOOKS
-from ..report.formats import markdown_table, plain, text_table, visible
+from ..report.formats import markdown_table, plain, text_table, visible, write_texts
 from ..report.tables import NONE, Cell, Column, Table
 from ..statistics import Estimate
 from .judge import CellFinding, Findings, Noise
@@ -169,12 +168,7 @@ def write(findings: Findings, folder: Path) -> None:
         "junit.xml": junit(findings),
         "check.json": as_json(findings),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_text(content, "utf-8")
-    except OSError as error:
-        raise InfrastructureError(f"the check's files cannot be written: {error}") from error
+    write_texts(folder, files, "the check's files")
 
 
 def _message(cell: CellFinding) -> str:

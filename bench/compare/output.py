@@ -6,9 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InfrastructureError
 from ..report.charts import Chart, Dot, dots
-from ..report.formats import markdown_table, plain, text_table
+from ..report.formats import markdown_table, plain, text_table, write_texts
 from ..report.page import Grid, Page, Section, html
 from ..report.tables import Cell, Column, Table, interval, number
 from .comparison import Compared, Comparison
@@ -42,14 +41,9 @@ def write(comparison: Comparison, folder: Path) -> Path:
     Raises:
         InfrastructureError: They cannot be written.
     """
-    made = folder / "comparison.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made.write_text(html(page(comparison)), "utf-8", newline="")
-        (folder / "comparison.md").write_text(markdown(comparison), "utf-8", newline="")
-    except OSError as error:
-        raise InfrastructureError(f"the comparison cannot be written: {error}") from error
-    return made
+    texts = {"comparison.html": html(page(comparison)), "comparison.md": markdown(comparison)}
+    write_texts(folder, texts, "the comparison")
+    return folder / "comparison.html"
 
 
 def page(comparison: Comparison) -> Page:

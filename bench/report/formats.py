@@ -1,4 +1,4 @@
-"""The same tables and sentences as Markdown, CSV, LaTeX, and text for a terminal.
+"""The same tables and sentences as Markdown, CSV, LaTeX, and text for a terminal, and as files.
 
 Names come from users: whatever they hold, they stay text, in every format.
 """
@@ -8,7 +8,9 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from ..errors import InfrastructureError
 from .findings import Findings
 from .tables import NONE, Table, effects_table, failures_table, flags_table, variants_table
 from .words import answer, details, notes, settings_line
@@ -23,6 +25,20 @@ NONE_TEX = "--"
 
 # A picture of more variants than these cannot be read, and takes seconds to draw.
 MANY = 60
+
+
+def write_texts(folder: Path, texts: Mapping[str, str], what: str) -> None:
+    """Write texts by the names of their files into a folder, which is made where there is none.
+
+    Raises:
+        InfrastructureError: `what` cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, "utf-8", newline="")
+    except OSError as error:
+        raise InfrastructureError(f"{what} cannot be written: {error}") from error
 
 
 def markdown(findings: Findings, charts: Mapping[str, str]) -> str:

@@ -4,13 +4,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InfrastructureError
 from ..ledger import asked_for, study_account
 from ..results import ResultStore
 from ..study import Study
 from .answer import findings
 from .charts import charts, svg
-from .formats import MANY, csv_text, latex, markdown, text_table
+from .formats import MANY, csv_text, latex, markdown, text_table, write_texts
 from .page import html, report_page
 from .tables import variants_table
 from .words import answer
@@ -66,12 +65,7 @@ def write_report(
         "variants.csv": csv_text(table),
         "variants.tex": latex(table, study.question),
     }
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (output / name).write_text(text, "utf-8", newline="")
-    except OSError as error:
-        raise InfrastructureError(f"the report cannot be written: {error}") from error
+    write_texts(output, files, "the report")
     summary = "\n".join(["", text_table(table), "", *answer(found), ""])
     undone = state.counts["trials"] - state.counts["done"]
     return Report(summary, output / "report.html", output / "report.md", undone, there.corrupt)
