@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import BenchError
 from .report.formats import text_table
-from .report.tables import Cell, Column, Table
+from .report.tables import Table, number_column, text_cell, text_column
 from .results.schema import step_seconds
 from .statistics import Estimate, geometric_interval
 
@@ -187,10 +187,10 @@ def text(cells: Sequence[CellHistory]) -> str:
     parts = []
     for cell in cells:
         columns = (
-            Column("commit", ("commit",), number=False),
-            Column("throughput, to reference [95 %]", ("ratio",)),
-            Column("ms", ("ms",)),
-            Column("rounds", ("rounds",)),
+            text_column("commit"),
+            number_column("throughput, to reference [95 %]", "ratio"),
+            number_column("ms", "ms"),
+            number_column("rounds", "rounds"),
         )
         starts = {step.commit for step in cell.steps}
         rows = []
@@ -202,7 +202,7 @@ def text(cells: Sequence[CellHistory]) -> str:
                 f"{point.commit[:10]}{mark}", f"{r.mean:.4g}{bounds}", f"{1e3 * point.seconds:.4g}",
                 str(r.n),
             )  # fmt: skip
-            rows.append(tuple(Cell(word, (word,)) for word in words))
+            rows.append(tuple(map(text_cell, words)))
         lines = [
             f"{cell.cell} on {cell.machine}",
             text_table(Table("history", columns, tuple(rows))),

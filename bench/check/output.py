@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..margin import LOOKS
 from ..report.formats import markdown_table, plain, text_table, visible, write_texts
-from ..report.tables import NONE, Cell, Column, Table
+from ..report.tables import NONE, Table, number_column, text_cell, text_column
 from ..statistics import Estimate
 from .judge import CellFinding, Findings, Noise
 
@@ -71,24 +71,21 @@ def notes(findings: Findings) -> list[str]:
 def cells_table(findings: Findings) -> Table:
     """A row a cell."""
     columns = (
-        Column("cell", ("cell",), number=False),
-        Column("verdict", ("verdict",), number=False),
-        Column("time, head to base [95 %]", ("change",)),
-        Column("could have been seen", ("detectable",)),
-        Column("rounds", ("rounds",)),
-        Column("disturbed blocks", ("flagged",)),
+        text_column("cell"),
+        text_column("verdict"),
+        number_column("time, head to base [95 %]", "change"),
+        number_column("could have been seen", "detectable"),
+        number_column("rounds", "rounds"),
+        number_column("disturbed blocks", "flagged"),
     )
     rows = tuple(
-        tuple(
-            Cell(words, (words,))
-            for words in (
-                cell.cell,
-                cell.verdict,
-                change(cell.ratio),
-                NONE if cell.detectable is None else f"{100 * cell.detectable:+.1f} %",
-                str(cell.rounds),
-                NONE if cell.verdict == "MISSING" else f"{100 * cell.flagged:.0f} %",
-            )
+        (
+            text_cell(cell.cell),
+            text_cell(cell.verdict),
+            text_cell(change(cell.ratio)),
+            text_cell(NONE if cell.detectable is None else f"{100 * cell.detectable:+.1f} %"),
+            text_cell(str(cell.rounds)),
+            text_cell(NONE if cell.verdict == "MISSING" else f"{100 * cell.flagged:.0f} %"),
         )
         for cell in findings.cells
     )
@@ -98,22 +95,19 @@ def cells_table(findings: Findings) -> Table:
 def noise_table(floor: Sequence[Noise]) -> Table:
     """What calibration found: a row a cell."""
     columns = (
-        Column("cell", ("cell",), number=False),
-        Column("noise of a round", ("deviation",)),
-        Column("rounds", ("rounds",)),
-        Column("rounds needed", ("needed",)),
-        Column(f"seen in {LOOKS[-1]} rounds", ("detectable",)),
+        text_column("cell"),
+        number_column("noise of a round", "deviation"),
+        number_column("rounds", "rounds"),
+        number_column("rounds needed", "needed"),
+        number_column(f"seen in {LOOKS[-1]} rounds", "detectable"),
     )
     rows = tuple(
-        tuple(
-            Cell(words, (words,))
-            for words in (
-                cell.cell,
-                f"{100 * cell.deviation:.2f} %",
-                str(cell.rounds),
-                "cannot be gated here" if cell.needed is None else str(cell.needed),
-                f"{100 * cell.detectable:+.1f} %",
-            )
+        (
+            text_cell(cell.cell),
+            text_cell(f"{100 * cell.deviation:.2f} %"),
+            text_cell(str(cell.rounds)),
+            text_cell("cannot be gated here" if cell.needed is None else str(cell.needed)),
+            text_cell(f"{100 * cell.detectable:+.1f} %"),
         )
         for cell in floor
     )

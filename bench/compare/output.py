@@ -9,7 +9,17 @@ from pathlib import Path
 from ..report.charts import Chart, Dot, dots
 from ..report.formats import markdown_table, plain, text_table, write_texts
 from ..report.page import Grid, Page, Section, html
-from ..report.tables import Cell, Column, Table, interval, number
+from ..report.tables import (
+    Cell,
+    Table,
+    interval,
+    interval_cell,
+    interval_column,
+    number_cell,
+    number_column,
+    text_cell,
+    text_column,
+)
 from .comparison import Compared, Comparison
 
 # Places of a ratio of times: a gate looks for a percent or two.
@@ -139,13 +149,13 @@ def tables_of(comparison: Comparison) -> list[Table]:
         ("time", True, ", ms", "times as long [95 %]"),
     ):
         columns = (
-            Column("variant", ("variant",), number=False),
-            Column("what", ("what",), number=False),
-            Column(f"{comparison.base}{unit}", ("base",)),
-            Column(f"{comparison.head}{unit}", ("head",)),
-            Column(heading, ("change", "change_low", "change_high")),
-            Column("p (Holm)", ("p_holm",)),
-            Column("rounds" if timed else "seeds", ("n",)),
+            text_column("variant"),
+            text_column("what"),
+            number_column(f"{comparison.base}{unit}", "base"),
+            number_column(f"{comparison.head}{unit}", "head"),
+            interval_column(heading, "change"),
+            number_column("p (Holm)", "p_holm"),
+            number_column("rounds" if timed else "seeds", "n"),
         )
         rows = tuple(_cells(row) for row in comparison.compared if row.timed is timed)
         made += [Table(name, columns, rows)] if rows else []
@@ -155,23 +165,15 @@ def tables_of(comparison: Comparison) -> list[Table]:
 def _cells(row: Compared) -> tuple[Cell, ...]:
     places = RATIO_PLACES if row.timed else 2
     scale = 1e3 if row.timed else 1.0
-    change = row.change
-    bounds = (
-        "" if v is None else f"{v:.{places}f}" for v in (change.mean, change.low, change.high)
-    )
     return (
-        Cell(row.name, (row.name,)),
+        text_cell(row.name),
         Cell(row.what.replace("_", " "), (row.what,)),
-        _number(scale * row.base, places),
-        _number(scale * row.head, places),
-        Cell(interval(change, places), tuple(bounds)),
-        _number(row.p_holm, 3),
-        _number(change.n, 0),
+        number_cell(scale * row.base, places),
+        number_cell(scale * row.head, places),
+        interval_cell(row.change, places),
+        number_cell(row.p_holm, 3),
+        number_cell(row.change.n, 0),
     )
-
-
-def _number(value: float | None, places: int) -> Cell:
-    return Cell(number(value, places), ("" if value is None else f"{value:.{places}f}",))
 
 
 def _chart(rows: Sequence[Compared], *, timed: bool) -> list[Chart]:

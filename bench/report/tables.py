@@ -73,6 +73,40 @@ def bounds(estimate: Estimate, places: int = 2) -> str:
     return f"[{number(estimate.low, places)}, {number(estimate.high, places)}]"
 
 
+def text_column(name: str) -> Column:
+    """A column of words, which is called the same for people and for programs."""
+    return Column(name, (name,), number=False)
+
+
+def number_column(heading: str, name: str) -> Column:
+    """A column of single numbers."""
+    return Column(heading, (name,))
+
+
+def interval_column(heading: str, name: str) -> Column:
+    """A column of numbers with their intervals."""
+    return Column(heading, (name, f"{name}_low", f"{name}_high"))
+
+
+def text_cell(text: str) -> Cell:
+    """Words, the same for people and for programs; a dash where there are none."""
+    return Cell(text or NONE, (text,))
+
+
+def number_cell(value: float | None, places: int = 2) -> Cell:
+    """A number to so many places."""
+    return Cell(number(value, places), ("" if value is None else f"{value:.{places}f}",))
+
+
+def interval_cell(estimate: Estimate | None, places: int = 2) -> Cell:
+    """An estimate with its interval, each to so many places."""
+    parts = (estimate.mean, estimate.low, estimate.high) if estimate else (None, None, None)
+    return Cell(
+        interval(estimate, places),
+        tuple("" if part is None else f"{part:.{places}f}" for part in parts),
+    )
+
+
 def variants_table(findings: Findings) -> Table:
     """One row a variant: accuracy, difference, published figure, speed and size beside each other.
 
@@ -94,23 +128,23 @@ ALWAYS = ("variant", "seeds")
 
 def _variant_cells(findings: Findings, row: VariantRow) -> Mapping[Column, Cell]:
     measure = findings.measure
-    cells: dict[Column, Cell] = {_text("variant"): _words(row.variant)}
+    cells: dict[Column, Cell] = {text_column("variant"): text_cell(row.variant)}
     if len(findings.points) > 1:
-        cells[_text("point")] = _words(row.point)
+        cells[text_column("point")] = text_cell(row.point)
     if measure is not None:
         unit, title = measure.unit, measure.title
-        cells[_column("seeds", "seeds")] = _number(len(row.scores), 0)
-        cells[_interval(f"{title}, {unit} [95 %]", measure.name)] = _estimate(row.score)
-        cells[_interval(f"difference to baseline, {measure.points} [95 %]", "difference")] = (
+        cells[number_column("seeds", "seeds")] = number_cell(len(row.scores), 0)
+        cells[interval_column(f"{title}, {unit} [95 %]", measure.name)] = interval_cell(row.score)
+        cells[interval_column(f"difference to baseline, {measure.points} [95 %]", "difference")] = (
             Cell("baseline", ("", "", ""))
             if row.is_baseline
-            else _estimate(row.difference and row.difference.estimate)
+            else interval_cell(row.difference and row.difference.estimate)
         )
         if findings.comparisons > 1:
-            cells[_column("p (Holm)", "p_holm")] = _p(row.difference)
+            cells[number_column("p (Holm)", "p_holm")] = _p(row.difference)
         for name in ("best_validation_error", "validation_error"):
             heading = f"{name.replace('_', ' ')}, % [95 %]"
-            cells[_interval(heading, name)] = _estimate(row.metrics.get(name))
+            cells[interval_column(heading, name)] = interval_cell(row.metrics.get(name))
         figures = [p for p in row.published if p.metric == measure.name]
         cells[Column(f"published, {unit}", ("published", "published_source"))] = Cell(
             ", ".join(f"{_minus(f'{p.value:g}')} ({p.source})" for p in figures) or NONE,
@@ -118,16 +152,18 @@ def _variant_cells(findings: Findings, row: VariantRow) -> Mapping[Column, Cell]
         )
     for mode in findings.modes:
         speed, words = row.speeds.get(mode), MODES.get(mode, mode.replace("_", " "))
-        cells[_interval(f"{words}, ms [95 %]", f"{mode}_ms")] = _estimate(speed and speed.ms)
+        cells[interval_column(f"{words}, ms [95 %]", f"{mode}_ms")] = interval_cell(
+            speed and speed.ms
+        )
         if mode == "train_step":
-            cells[_column("images/s", "images_per_s")] = _number(speed and speed.per_s, 0)
+            cells[number_column("images/s", "images_per_s")] = number_cell(speed and speed.per_s, 0)
         if measure is None or mode == findings.modes[0]:
             ratio = speed.ratio.estimate if speed and speed.ratio else None
             heading = f"{words}, times the baseline's [95 %]"
-            cells[_interval(heading, f"{mode}_ratio")] = _estimate(ratio)
+            cells[interval_column(heading, f"{mode}_ratio")] = interval_cell(ratio)
     for name, heading, scale, places in SIZES:
         size = row.metrics.get(name)
-        cells[_column(heading, name)] = _number(size and size.mean / scale, places)
+        cells[number_column(heading, name)] = number_cell(size and size.mean / scale, places)
     return cells
 
 
@@ -145,16 +181,16 @@ def effects_table(findings: Findings, interactions: bool) -> Table:
     points = findings.measure.points if findings.measure else ""
     name = "interactions" if interactions else "main_effects"
     columns = (
-        _text("effect"),
-        _column("mean over", "cells"),
-        _interval(f"change, {points} [95 %]", "change"),
-        _column("p (Holm)", "p_holm"),
+        text_column("effect"),
+        number_column("mean over", "cells"),
+        interval_column(f"change, {points} [95 %]", "change"),
+        number_column("p (Holm)", "p_holm"),
     )
     rows = tuple(
         (
-            _words(effect_name(effect)),
-            _number(effect.cells, 0),
-            _estimate(effect.difference and effect.difference.estimate),
+            text_cell(effect_name(effect)),
+            number_cell(effect.cells, 0),
+            interval_cell(effect.difference and effect.difference.estimate),
             _p(effect.difference),
         )
         for effect in findings.effects
@@ -175,28 +211,36 @@ def effect_name(effect: Effect) -> str:
 
 def failures_table(findings: Findings) -> Table:
     """One row a trial that failed and was not made good."""
-    columns = (_text("variant"), _column("seed", "seed"), _column("attempts", "attempts"))
-    columns += (_text("kind"), _text("failure"), _text("trial"))
+    columns = (
+        text_column("variant"),
+        number_column("seed", "seed"),
+        number_column("attempts", "attempts"),
+    )
+    columns += (text_column("kind"), text_column("failure"), text_column("trial"))
     return Table("failures", columns, tuple(_failure(trial) for trial in findings.failures))
 
 
 def _failure(trial: TrialRow) -> tuple[Cell, ...]:
     kind = (trial.kind or "").replace("_", " ")
     return (
-        _words(trial.variant), _number(trial.seed, 0), _number(trial.attempts, 0),
-        _words(kind), _words(trial.failure or ""), _words(trial.trial_id),
+        text_cell(trial.variant), number_cell(trial.seed, 0), number_cell(trial.attempts, 0),
+        text_cell(kind), text_cell(trial.failure or ""), text_cell(trial.trial_id),
     )  # fmt: skip
 
 
 def flags_table(findings: Findings) -> Table:
     """How many timed blocks of each variant bear each flag; empty where none bears any."""
     names = list(dict.fromkeys(flag for row in findings.rows for flag in row.flags))
-    columns = (_text("variant"), _column("blocks", "blocks"), *(_column(n, n) for n in names))
+    columns = (
+        text_column("variant"),
+        number_column("blocks", "blocks"),
+        *(number_column(n, n) for n in names),
+    )
     rows = tuple(
         (
-            _words(row.variant),
-            _number(row.blocks, 0),
-            *(_number(row.flags.get(name, 0), 0) for name in names),
+            text_cell(row.variant),
+            number_cell(row.blocks, 0),
+            *(number_cell(row.flags.get(name, 0), 0) for name in names),
         )
         for row in findings.rows
         if row.flags
@@ -204,67 +248,65 @@ def flags_table(findings: Findings) -> Table:
     return Table("flags", columns, rows)
 
 
+def diagnostics_table(findings: Findings) -> Table:
+    """What the transformers of each variant did to the test set, at the end of training."""
+    names = [n for n in DIAGNOSTICS if any(n in row.metrics for row in findings.rows)]
+    columns = (text_column("variant"),)
+    columns += tuple(interval_column(f"{DIAGNOSTICS[name]} [95 %]", name) for name in names)
+    rows = tuple(
+        (text_cell(row.variant), *(interval_cell(row.metrics.get(name), 3) for name in names))
+        for row in findings.rows
+        if any(name in row.metrics for name in names)
+    )
+    return Table("diagnostics", columns, rows)
+
+
+DIAGNOSTICS = {
+    "outside_share": "read outside the image, share",
+    "determinant": "determinant of the Jacobian",
+    "folding_share": "folded, share",
+    "collapsed_share": "collapsed, share",
+}
+
+
 def trials_table(findings: Findings) -> Table:
     """One row a trial, whatever became of it."""
     measure = findings.measure
     names = list(dict.fromkeys(name for trial in findings.trials for name in trial.metrics))
-    columns = (_text("trial"), _text("variant"), _column("seed", "seed"), _text("status"))
-    columns += (_column("attempts", "attempts"),)
-    columns += (_column(f"{measure.title}, {measure.unit}", measure.name),) if measure else ()
-    columns += tuple(_column(name.replace("_", " "), name) for name in names)
-    columns += (_column("seconds", "seconds"), _text("failure"))
+    columns = (
+        text_column("trial"),
+        text_column("variant"),
+        number_column("seed", "seed"),
+        text_column("status"),
+    )
+    columns += (number_column("attempts", "attempts"),)
+    columns += (number_column(f"{measure.title}, {measure.unit}", measure.name),) if measure else ()
+    columns += tuple(number_column(name.replace("_", " "), name) for name in names)
+    columns += (number_column("seconds", "seconds"), text_column("failure"))
     rows = tuple(
         (
-            _words(trial.trial_id), _words(trial.variant), _number(trial.seed, 0),
-            _words(trial.status), _number(trial.attempts, 0),
-            *((_number(trial.score),) if measure else ()),
+            text_cell(trial.trial_id), text_cell(trial.variant), number_cell(trial.seed, 0),
+            text_cell(trial.status), number_cell(trial.attempts, 0),
+            *((number_cell(trial.score),) if measure else ()),
             *(_significant(trial.metrics.get(name)) for name in names),
-            _number(trial.seconds, 1), _words(trial.failure or ""),
+            number_cell(trial.seconds, 1), text_cell(trial.failure or ""),
         )
         for trial in findings.trials
     )  # fmt: skip
     return Table("trials", columns, rows)
 
 
-def _text(name: str) -> Column:
-    return Column(name, (name,), number=False)
-
-
-def _column(heading: str, name: str) -> Column:
-    return Column(heading, (name,))
-
-
-def _interval(heading: str, name: str) -> Column:
-    return Column(heading, (name, f"{name}_low", f"{name}_high"))
-
-
-def _words(text: str) -> Cell:
-    return Cell(text or NONE, (text,))
-
-
-def _number(value: float | None, places: int = 2) -> Cell:
-    return Cell(number(value, places), ("" if value is None else f"{value:.{places}f}",))
-
-
 def _significant(value: float | None) -> Cell:
     if value is None:
         return Cell(NONE, ("",))
     if value == int(value) and abs(value) < 1e15:
-        return _number(value, 0)
+        return number_cell(value, 0)
     return Cell(_minus(f"{value:.4g}"), (f"{value:.4g}",))
-
-
-def _estimate(estimate: Estimate | None, places: int = 2) -> Cell:
-    parts = (estimate.mean, estimate.low, estimate.high) if estimate else (None, None, None)
-    return Cell(
-        interval(estimate, places),
-        tuple("" if part is None else f"{part:.{places}f}" for part in parts),
-    )
 
 
 def _p(difference: Difference | None) -> Cell:
     p = difference.p_holm if difference else None
-    return _number(p, 3)
+    return number_cell(p, 3)
 
 
 def _minus(text: str) -> str:

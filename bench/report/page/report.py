@@ -5,15 +5,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from ..charts import Chart
-from ..findings import Findings, VariantRow
+from ..findings import Findings
 from ..tables import (
-    Cell,
-    Column,
     Table,
+    diagnostics_table,
     effects_table,
     failures_table,
     flags_table,
-    interval,
     variants_table,
 )
 from ..words import answer, details, notes, settings_line
@@ -24,13 +22,6 @@ from .trials import trials
 # Charts of each section by the beginning of their names; what is left stands with the course.
 ACCURACY = ("differences", "accuracy_speed", "scores", "time_ratios")
 EFFECTS = ("main_effects", "interactions")
-
-DIAGNOSTICS = {
-    "outside_share": "read outside the image, share",
-    "determinant": "determinant of the Jacobian",
-    "folding_share": "folded, share",
-    "collapsed_share": "collapsed, share",
-}
 
 
 def report_page(findings: Findings, drawn: dict[str, Chart], table: pa.Table) -> Page:
@@ -111,20 +102,3 @@ DIAGNOSED = (
     "block was dropped."
 )
 TRIALS = "Every number above comes from these; a click on one shows its trials alone."
-
-
-def diagnostics_table(findings: Findings) -> Table:
-    """What the transformers of each variant did to the test set, at the end of training."""
-    names = [n for n in DIAGNOSTICS if any(n in row.metrics for row in findings.rows)]
-    columns = [Column("variant", ("variant",), number=False)]
-    columns += [Column(f"{DIAGNOSTICS[name]} [95 %]", (name,)) for name in names]
-    rows = [row for row in findings.rows if any(name in row.metrics for name in names)]
-    return Table("diagnostics", tuple(columns), tuple(_diagnosed(row, names) for row in rows))
-
-
-def _diagnosed(row: VariantRow, names: Sequence[str]) -> tuple[Cell, ...]:
-    cells = [Cell(row.variant, (row.variant,))]
-    for name in names:
-        found = row.metrics.get(name)
-        cells.append(Cell(interval(found, 3), (f"{found.mean:.3f}" if found else "",)))
-    return tuple(cells)
