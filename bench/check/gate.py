@@ -3,7 +3,7 @@
 import datetime
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..results.schema import PROTOCOL
 from ..study import Study
 from .judge import CellFinding, Findings, Noise, Question, decided, judge, noise
 from .lockstep import ArmFailed, Round, Setup, Timed
-from .rows import COLUMNS, Machine, Row, as_row, attempt, machine_of
+from .rows import COLUMNS, Machine, Row, as_row, attempt, machine_of, purpose_of
 from .trees import NoEnvironment, Tree, checkout, commit_of, git, working_tree
 
 Say = Callable[[str], None]
@@ -94,17 +94,15 @@ def calibrate(study: Study, options: Options, rounds: int, say: Say) -> tuple[Ma
     """
     tree = working_tree()
     setup, store = setup_of(study, tree, options), ResultStore(options.results)
-    arms = tuple(Tree(tree.folder, tree.python, tree.commit, name) for name in ("a", "b"))
-    rows: list[Row] = []
+    arms = tuple(replace(tree, name=name) for name in ("a", "b"))
     try:
-        for row in measured(study, arms, setup, store, "calibrate", rounds, say):
-            rows.append(row)
+        made = list(measured(study, arms, setup, store, "calibrate", rounds, say))
     except Missing as missing:
         raise InfrastructureError(f"calibrate: {missing}") from None
-    failed = [row for row in rows if row["status"] != "done"]
+    failed = [row for row in made if row["status"] != "done"]
     if failed:
         raise BenchError(f"calibrate: {failed[0]['variant']}: {failed[0]['failure']}")
-    machine = machine_of(rows[0])
+    machine = machine_of(made[0])
     return machine, noise_here(store, study, machine)
 
 
@@ -177,19 +175,14 @@ def whole_rounds(rows: Sequence[Row], variants: Sequence[str], arms: int = 2) ->
 
 def noise_here(store: ResultStore, study: Study, machine: Machine) -> list[Noise]:
     """The noise floor of a study on this machine, by the rows of `calibrate` in a store."""
-    return noise(calibrated(store, study.name, machine), study.gates.throughput.share)
-
-
-def calibrated(store: ResultStore, study: str, machine: Machine) -> list[Row]:
-    """Rows of `calibrate` of a study on a machine."""
-    rows = store.read(COLUMNS).table.to_pylist()
-    return [
+    calibrated = [
         row
-        for row in rows
-        if row["study"] == study
-        and '"purpose": "calibrate"' in row["environment"]
+        for row in store.read(COLUMNS).table.to_pylist()
+        if row["study"] == study.name
+        and purpose_of(row) == "calibrate"
         and machine_of(row) == machine
     ]
+    return noise(calibrated, study.gates.throughput.share)
 
 
 def setup_of(study: Study, tree: Tree, options: Options) -> Setup:

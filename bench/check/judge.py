@@ -19,7 +19,7 @@ from ..margin import (
 )
 from ..statistics import Estimate, mean_interval
 from ..study.schema import Gates
-from .rows import NOT_TIMED, Cell, Machine, Row, arm_of, cells, machine_of, metrics
+from .rows import NOT_TIMED, Cell, Machine, Row, arm_of, cells, machine_of, metrics, variant_of
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def lacks(
         mine = [row for row in rows if row["variant"] == variant]
         failed = [row for row in mine if row["status"] != "done"]
         told = [row for row in failed if row["failure"] != NOT_TIMED] or failed
-        names = [name for name in found if name.rpartition(" [")[0] == variant]
+        names = [name for name in found if variant_of(name) == variant]
         if not names:
             lacking[variant] = _why(told[0]) if told else "was not measured"
         for name in names:
@@ -253,10 +253,10 @@ def _with_quality(
     }
     result = []
     for finding in findings:
-        why = fallen.get(finding.cell.rpartition(" [")[0])
+        why = fallen.get(variant_of(finding.cell))
         if why and finding.verdict != "MISSING":
-            faster = finding.ratio is not None and finding.ratio.high is not None
-            faster = faster and finding.ratio.high < 1  # type: ignore[union-attr, operator]
+            ratio = finding.ratio
+            faster = ratio is not None and ratio.high is not None and ratio.high < 1
             reason = f"the speed-up is void: {why}" if faster else why
             verdict: Verdict = "MISSING" if why.endswith("no longer told") else "REGRESSION"
             finding = replace(finding, verdict=verdict, reason=reason)

@@ -135,9 +135,7 @@ def cells(rows: Iterable[Row], arms: Sequence[str]) -> dict[str, Cell]:
     blocks: dict[str, dict[tuple[str, int], dict[int, float]]] = {}
     flags: dict[str, list[bool]] = {}
     for row in rows:
-        if row["status"] != "done":
-            continue
-        if arm_of(row) not in arms:
+        if row["status"] != "done" or arm_of(row) not in arms:
             continue
         for sample in row["timings"]:
             if not sample["warmup"]:
@@ -165,6 +163,16 @@ def cells(rows: Iterable[Row], arms: Sequence[str]) -> dict[str, Cell]:
 def cell_name(variant: str, mode: str) -> str:
     """What a mode of a variant is called in words."""
     return f"{variant} [{mode}]"
+
+
+def variant_of(cell: str) -> str:
+    """The variant that a cell is a mode of; nothing of a variant without a mode."""
+    return cell.rpartition(" [")[0]
+
+
+def purpose_of(row: Row) -> str:
+    """What a row was measured for: `check` or `calibrate`; nothing where it was neither."""
+    return json.loads(row["environment"]).get("purpose", "")
 
 
 def metrics(rows: Iterable[Row], name: str) -> dict[str, dict[str, dict[int, float]]]:

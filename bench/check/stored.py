@@ -12,8 +12,8 @@ from ..results import ResultStore
 from ..study import Study
 from .gate import Options, Say, head_name, measured, setup_of, whole_rounds
 from .judge import Findings, Question, conclude, decided, lacks
-from .rows import COLUMNS, Row, arm_of, cells, machine_of
-from .trees import Tree, working_tree
+from .rows import COLUMNS, Row, arm_of, cells, machine_of, variant_of
+from .trees import working_tree
 
 
 def is_store(against: str) -> bool:
@@ -40,9 +40,8 @@ def check(study: Study, against: str, options: Options, say: Say) -> Findings:
         study.name, f"store {against}", head_name(tree),
         tuple(name for name in setup.cells if name != reference), study.gates,
     )  # fmt: skip
-    arms = (Tree(tree.folder, tree.python, tree.commit, "head"),)
     rows: list[Row] = []
-    for row in measured(study, arms, setup, store, "check", options.most, say):
+    for row in measured(study, (tree,), setup, store, "check", options.most, say):
         rows.append(row)
         if machine_of(row) != machine_of(stored[0]):
             raise BenchError(
@@ -66,7 +65,7 @@ def judge(
 ) -> Findings:
     """The findings of rounds of now against rounds of then."""
     then, now = (ratios(side, reference) for side in (stored, rows))
-    found = {n: c for n, c in cells(rows, ("head",)).items() if not _is_of(reference, n)}
+    found = {n: c for n, c in cells(rows, ("head",)).items() if variant_of(n) != reference}
     have = {name: set(by) for name, by in now.items()}
     lacking = lacks(rows, found, have, question.variants)
     lacking |= {
@@ -88,15 +87,11 @@ def ratios(rows: Sequence[Row], reference: str) -> dict[str, dict[int, float]]:
     """Logarithm of a cell's time over the reference's in the same process, by cell and round."""
     arm = max((arm_of(row) for row in rows), default="head")  # of `a` and `b` one is enough
     seconds = {name: cell.seconds[arm] for name, cell in cells(rows, (arm,)).items()}
-    yardstick = next((seconds.pop(n) for n in list(seconds) if _is_of(reference, n)), {})
+    yardstick = next((seconds.pop(n) for n in list(seconds) if variant_of(n) == reference), {})
     return {
         name: {n: math.log(by[n] / yardstick[n]) for n in sorted(by.keys() & yardstick.keys())}
         for name, by in seconds.items()
     }
-
-
-def _is_of(variant: str, cell: str) -> bool:
-    return cell.rpartition(" [")[0] == variant
 
 
 def reference_of(study: Study) -> str:
