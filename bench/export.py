@@ -15,7 +15,7 @@ from .errors import BenchError
 from .ledger import asked_for, study_account
 from .report.answer import findings
 from .results import ResultStore
-from .results.arrow import pick, records
+from .results.arrow import records, where
 from .results.choice import best_attempts
 from .study import Study
 
@@ -80,14 +80,9 @@ def runs(study: Study, results: str | Path, device: str = "auto") -> list[Run]:
         if row.trials
     }
     trials = {trial.trial_id: trial for trial in study.trials(state.device)}
-    chosen = best_attempts(table)
-    kept = [
-        i
-        for i, row in enumerate(records(chosen, ["trial_id", "status"]))
-        if row["trial_id"] in trials and row["status"] == "done"
-    ]
+    good = where(best_attempts(where(table, "trial_id", trials)), "status", {"done"})
     by_trial: dict[str, list[dict[str, Any]]] = {}
-    for row in records(pick(chosen, kept), COLUMNS):
+    for row in records(good, COLUMNS):
         by_trial.setdefault(row["trial_id"], []).append(row)
     return [
         _run(trials[trial_id], rows, speeds.get(trial_id, {}))

@@ -3,14 +3,14 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ..ledger import Account
-from ..results.arrow import pick, records
+from ..results.arrow import records, where
 from ..results.choice import best_attempts
 from ..statistics import Estimate, mean_interval, paired_difference, ratio_of_rounds, t_test
 from ..study import Study, Variant
@@ -38,10 +38,10 @@ def findings(study: Study, state: Account, table: pa.Table, command: str) -> Fin
         command: What makes the report again.
     """
     trials = {trial.trial_id: trial for trial in study.trials(state.device)}
-    mine = _where(table, "trial_id", trials)
+    mine = where(table, "trial_id", trials)
     attempts = records(mine, NARROW)
     chosen = best_attempts(mine)
-    good = _where(chosen, "status", {"done"})
+    good = where(chosen, "status", {"done"})
     variant_of = {trial_id: trial.variant for trial_id, trial in trials.items()}
     judged = _measure(good)
     metrics = _metrics(good)
@@ -80,15 +80,9 @@ def findings(study: Study, state: Account, table: pa.Table, command: str) -> Fin
     )
 
 
-def _where(table: pa.Table, column: str, values: Container[str]) -> pa.Table:
-    """The rows whose value in a column is among `values`."""
-    found = table.column(column).to_pylist()
-    return pick(table, [i for i, value in enumerate(found) if value in values])
-
-
 def _measure(table: pa.Table) -> Measure | None:
     """What the trials are judged by: the test error, or else a task's first metric."""
-    accuracy = _where(table, "phase", {"accuracy"})
+    accuracy = where(table, "phase", {"accuracy"})
     firsts: dict[str, dict[str, Any]] = {}
     for found in accuracy.column("metrics").to_pylist():
         for metric in found[:1] + [m for m in found if m["name"] == PREFERRED]:

@@ -5,7 +5,7 @@ wherever it is installed: a second or two that a report, and a run that finds no
 need not pay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,12 @@ def pick(table: pa.Table, places: Sequence[int]) -> pa.Table:
     """The rows of a table at `places`, in that order."""
     content = pa.py_buffer(np.asarray(places, dtype=np.int64).tobytes())
     return table.take(pa.Int64Array.from_buffers(pa.int64(), len(places), [None, content]))
+
+
+def where(table: pa.Table, column: str, values: Container[str]) -> pa.Table:
+    """The rows whose value in a column of texts is among `values`."""
+    found = table.column(column).to_pylist()
+    return pick(table, [i for i, value in enumerate(found) if value in values])
 
 
 def records(table: pa.Table, columns: Sequence[str]) -> list[dict[str, Any]]:
