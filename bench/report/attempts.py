@@ -90,12 +90,15 @@ def environments(attempts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
             continue
         seen.add(place)
         facts = json.loads(row["environment"])
-        commit = (facts["commit"] or "unknown commit")[:12] + (
-            " with changes" if facts["dirty"] else ""
-        )
         packages = ", ".join(f"{k} {v}" for k, v in facts["packages"].items())
         lines[
             f"{row['device']} ({row['device_name'] or facts['cpu']}, {facts['cpus']} CPUs), "
-            f"Python {facts['python']}, {packages}; commit {commit}"
+            f"Python {facts['python']}, {packages}; "
+            f"commit {commit_in_words(facts)}"
         ] = None
     return tuple(lines)
+
+
+def commit_in_words(facts: Mapping[str, Any]) -> str:
+    """How the commit in a row's environment begins, and whether the code was changed since."""
+    return (facts["commit"] or "unknown")[:12] + (" with changes" if facts["dirty"] else "")

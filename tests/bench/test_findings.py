@@ -2,11 +2,12 @@
 
 import dataclasses
 import datetime
+import json
 import math
 
 import numpy as np
 import pytest
-from found import START, accuracy, find, make_study, row, timing, trained
+from found import ENVIRONMENT, START, accuracy, find, make_study, row, timing, trained
 from large_store import make
 from scipy import stats
 
@@ -190,3 +191,17 @@ def test_the_report_of_many_trials_is_small(tmp_path):
     assert made.undone == 0
     assert ResultStore(tmp_path / "large").read([]).table.num_rows == 5 * 4 * (5 + 4)
     assert made.html.stat().st_size < 3e6
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "told"),
+    [
+        (None, None, "unknown"),
+        ("c" * 40, None, "c" * 12),
+        ("c" * 40, "0f", f"{'c' * 12} with changes"),
+    ],
+)
+def test_the_environment_names_the_commit(commit, dirty, told, study):
+    facts = {**json.loads(ENVIRONMENT), "commit": commit, "dirty": dirty}
+    (line,) = find(study, [row(study.trials("cpu")[0], environment=json.dumps(facts))]).environments
+    assert line == f"cpu (a CPU, 2 CPUs), Python 3.11, torch 2; commit {told}"

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...results.arrow import records
+from ..attempts import commit_in_words
 from ..findings import Findings
 from ..tables import Table, number, trials_table
 
@@ -66,7 +67,6 @@ def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _attempted(row: Mapping[str, Any]) -> Attempted:
     facts = json.loads(row["environment"])
-    commit = (facts["commit"] or "unknown")[:12] + (" with changes" if facts["dirty"] else "")
     title = row["phase"]
     if row["round"] is not None:
         title += f", round {row['round'] + 1}"
@@ -77,7 +77,7 @@ def _attempted(row: Mapping[str, Any]) -> Attempted:
         f"{number(row['seconds'], 1)} s",
         f"{row['host']}, {row['device_name'] or row['device']}, threads {row['threads']}",
         f"run {row['run_id']}",
-        f"commit {commit}",
+        f"commit {commit_in_words(facts)}",
     ]
     if not row["deterministic"]:
         parts.append("a kernel was not deterministic")
