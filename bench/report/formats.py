@@ -46,7 +46,8 @@ def markdown(findings: Findings, charts: Mapping[str, str]) -> str:
     study = findings.study
     parts = [f"# {plain(study.name)}", _paragraph(study.question)]
     parts += [" ".join(_paragraph(sentence) for sentence in answer(findings))]
-    parts += [f"Run with {plain(settings_line(findings))}."] if settings_line(findings) else []
+    settings = settings_line(findings)
+    parts += [f"Run with {plain(settings)}."] if settings else []
     parts += [markdown_table(variants_table(findings)), plain(notes(findings))]
     parts += [f"![{plain(caption)}]({name})" for name, caption in charts.items()]
     if len(findings.rows) > MANY:

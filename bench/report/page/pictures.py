@@ -37,14 +37,16 @@ def pictures(findings: Findings, table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _variant(name: str, taken: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    outputs = [p for p in taken if p["kind"] == "output"]
-    examples = {}
-    for each in taken:
-        if each["kind"] == "input":
-            examples[each["example"]] = {
-                "example": each["example"], "label": each["label"], "looks": {},
-                "png": _text(each["png"]), "size": _size(each["png"]),
-            }  # fmt: skip
+    inputs, outputs, errors = (
+        [p for p in taken if p["kind"] == kind] for kind in ("input", "output", "error")
+    )
+    examples = {
+        p["example"]: {
+            "example": p["example"], "label": p["label"], "looks": {},
+            "png": _text(p["png"]), "size": _size(p["png"]),
+        }
+        for p in inputs
+    }  # fmt: skip
     for each in outputs:
         looks = examples[each["example"]]["looks"].setdefault(each["step"], {})
         outline = [round(value, 1) for value in each["outline"]]
@@ -52,12 +54,11 @@ def _variant(name: str, taken: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": name,
         "transformers": list(dict.fromkeys(p["transformer"] for p in outputs)),
-        "steps": sorted({p["step"] for p in taken if p["kind"] == "output"}) or [0],
+        "steps": sorted({p["step"] for p in outputs}) or [0],
         "examples": [examples[key] for key in sorted(examples)],
         "errors": [
             {"png": _text(p["png"]), "label": p["label"], "predicted": p["predicted"]}
-            for p in taken
-            if p["kind"] == "error"
+            for p in errors
         ],
     }
 
