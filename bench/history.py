@@ -28,6 +28,10 @@ CONFIRMED = 3
 PENALTY = 4.0
 
 Row = Mapping[str, Any]
+COLUMNS = [
+    "study", "variant", "phase", "status", "device_name", "threads", "round", "run_id",
+    "started_at", "settings", "environment", "timings",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def history(rows: Sequence[Row], study: str, order: Sequence[str] = ()) -> list[
     """The history of a study, by cell and machine.
 
     Args:
-        rows: Of a store.
+        rows: Of a store, of which only `COLUMNS` are needed.
         study: Its name.
         order: Commits, oldest first, as git has them; others follow by when they were measured.
 

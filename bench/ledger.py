@@ -141,7 +141,7 @@ def _for_good(attempts: list[dict[str, Any]], code: str | None) -> bool:
 
 def made_twice(study: Study, table: pa.Table, run_id: str) -> set[str]:
     """What a run made well that another had made well while it ran: `variant, seed 0`."""
-    rows = [row for row in table.select(COLUMNS).to_pylist() if _well(row)]
+    rows = [row for row in records(table, COLUMNS) if _well(row)]
     mine = {(row["trial_id"], row["round"]): row for row in rows if row["run_id"] == run_id}
     began = min((row["started_at"] for row in mine.values()), default=None)
     trials = {t.trial_id: t for d in ("cpu", "cuda") for t in study.trials(d)} if mine else {}

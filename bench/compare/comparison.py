@@ -17,6 +17,10 @@ from ..statistics import Estimate, geometric_interval, holm, paired_difference, 
 METRICS = {"test_error": "points of test error"}
 
 Row = Mapping[str, Any]
+COLUMNS = [
+    "study", "variant", "settings", "device", "device_name", "seed", "phase", "status", "threads",
+    "protocol", "round", "run_id", "started_at", "environment", "metrics", "timings",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ def side(text: str) -> tuple[Side, list[Row]]:
     """
     location, at, commit = text.rpartition("@")
     location, commit = (location, commit) if at else (text, "")
-    rows = [r for r in ResultStore(location).read().table.to_pylist() if r["status"] == "done"]
+    table = ResultStore(location).read(COLUMNS).table
+    rows = [row for row in table.to_pylist() if row["status"] == "done"]
     if not rows:
         raise BenchError(f"compare: store {location} has no good attempt")
     if not commit:
