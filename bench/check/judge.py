@@ -253,12 +253,11 @@ def _with_quality(
     }
     result = []
     for finding in findings:
-        why = fallen.get(variant_of(finding.cell))
-        if why and finding.verdict != "MISSING":
+        verdict, why = fallen.get(variant_of(finding.cell), (None, ""))
+        if verdict and finding.verdict != "MISSING":
             ratio = finding.ratio
             faster = ratio is not None and ratio.high is not None and ratio.high < 1
             reason = f"the speed-up is void: {why}" if faster else why
-            verdict: Verdict = "MISSING" if why.endswith("no longer told") else "REGRESSION"
             finding = replace(finding, verdict=verdict, reason=reason)
         result.append(finding)
     return result
@@ -270,26 +269,26 @@ def fell(
     what: str,
     unit: str,
     factor: float = 1.0,
-) -> dict[str, str]:
-    """Variants whose error in head is more than `factor` times base's and a margin, in words.
+) -> dict[str, tuple[Verdict, str]]:
+    """The verdict on variants whose error in head fell behind, and why.
 
-    One round is enough where both arms are exact; over several the 95 % interval of the paired
-    difference has to lie beyond the margin.
+    REGRESSION where it is more than `factor` times base's and a margin, MISSING where head tells
+    none. One round is enough where both arms are exact; over several the 95 % interval of the
+    paired difference has to lie beyond the margin.
     """
-    found = {}
+    found: dict[str, tuple[Verdict, str]] = {}
     for variant, arms in values.items():
         base, head = arms.get("base", {}), arms.get("head", {})
         shared = sorted(base.keys() & head.keys())
         if base and not head:
-            found[variant] = f"head's {what} is no longer told"
+            found[variant] = "MISSING", f"head's {what} is no longer told"
         if not shared:
             continue
         grown = mean_interval([head[n] - factor * base[n] for n in shared])
         if not (grown.mean <= margin) and not (grown.low is not None and grown.low <= margin):
             was, now = (sum(by[n] for n in shared) / len(shared) for by in (base, head))
-            found[variant] = (
-                f"{what} grew from {was:.3g} to {now:.3g}{unit}, beyond the margin {margin:g}"
-            )
+            why = f"{what} grew from {was:.3g} to {now:.3g}{unit}, beyond the margin {margin:g}"
+            found[variant] = "REGRESSION", why
     return found
 
 
