@@ -21,6 +21,7 @@ CODE = (
     "bench/measurement.py",
     "bench/models",
     "bench/optimizer.py",
+    "bench/pictures.py",
     "bench/resume.py",
     "bench/tasks",
     "bench/training.py",

@@ -29,8 +29,8 @@ PENALTY = 4.0
 
 Row = Mapping[str, Any]
 COLUMNS = [
-    "study", "variant", "phase", "status", "device_name", "threads", "round", "run_id",
-    "started_at", "settings", "environment", "timings",
+    "study", "variant", "phase", "status", "device_name", "threads", "protocol", "round",
+    "run_id", "started_at", "settings", "environment", "timings",
 ]  # fmt: skip
 
 
@@ -88,7 +88,10 @@ def history(rows: Sequence[Row], study: str, order: Sequence[str] = ()) -> list[
     for row in mine:
         environment = json.loads(row["environment"])
         commit = _commit(environment)
-        machine = f"{row['device_name']}, {environment.get('cpu')}, {row['threads']} threads"
+        machine = (
+            f"{row['device_name']}, {environment.get('cpu')}, {row['threads']} threads, "
+            f"protocol {row['protocol']}"
+        )
         process = (row["run_id"], row["round"], environment.get("arm", "head"), commit)
         first[commit] = min(first.get(commit, row["started_at"]), row["started_at"])
         for mode, blocks in step_seconds(row["timings"]).items():

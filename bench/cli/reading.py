@@ -99,7 +99,9 @@ def history(
     from .. import history as told
     from ..results import ResultStore
 
-    rows = ResultStore(results).read(told.COLUMNS).table.to_pylist()
+    there = ResultStore(results).read(told.COLUMNS)
+    name_corrupt(there.corrupt)
+    rows = there.table.to_pylist()
     order = told.commits_in_order(Path(__file__).parents[1])
     cells = told.history(rows, Path(study).stem, order)
     typer.echo(told.as_json(cells) if as_json else told.text(cells))

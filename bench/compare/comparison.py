@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -25,10 +26,11 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared: a store, or the rows of one commit in it."""
+    """What is compared: a store, or the rows of one commit in it; `corrupt` are files left out."""
 
     store: str
     commit: str | None
+    corrupt: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.store if self.commit is None else f"{self.store}@{self.commit}"
@@ -99,26 +101,30 @@ def side(text: str) -> tuple[Side, list[Row]]:
         BenchError: The store has nothing, or nothing of this commit.
     """
     location, at, commit = text.rpartition("@")
-    location, commit = (location, commit) if at else (text, "")
-    table = ResultStore(location).read(COLUMNS).table
-    rows = [row for row in table.to_pylist() if row["status"] == "done"]
+    location, commit = (location, commit) if at and not Path(text).exists() else (text, "")
+    there = ResultStore(location).read(COLUMNS)
+    rows = [row for row in there.table.to_pylist() if row["status"] == "done"]
     if not rows:
         raise BenchError(f"compare: store {location} has no good attempt")
     if not commit:
-        return Side(location, None), rows
+        return Side(location, None, there.corrupt), rows
     known = {commit_of(row) for row in rows} - {""}
     mine = [row for row in rows if commit_of(row).startswith(commit)]
     if not mine:
         there = ", ".join(sorted(c[:10] for c in known)) or "none"
         raise BenchError(f"compare: store {location} has no commit `{commit}`; it has {there}")
-    return Side(location, commit), mine
+    return Side(location, commit, there.corrupt), mine
 
 
 def compare(base: tuple[Side, Sequence[Row]], head: tuple[Side, Sequence[Row]]) -> Comparison:
     """Compare what both sides have: same study, variant, settings and device."""
     sides = [_by_variant(rows) for _, rows in (base, head)]
     compared: list[Compared] = []
-    notes: list[str] = []
+    notes = [
+        f"{side}: left out {file}, whose content is not what was written"
+        for side, _ in (base, head)
+        for file in side.corrupt
+    ]
     for key in sides[0]:
         if key in sides[1]:
             ours, theirs = sides[0][key], sides[1][key]

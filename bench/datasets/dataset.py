@@ -37,7 +37,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """Three disjoint splits, the same for every seed."""
+    """Three splits, the same for every seed, disjoint but where a task has no test of its own."""
 
     train: Split
     validation: Split

@@ -44,6 +44,18 @@ def test_accuracy_is_paired_by_seed(tmp_path):
     assert found.only_base == found.only_head == ()
 
 
+def test_a_damaged_file_is_left_out_and_named(tmp_path):
+    ours, theirs = store(tmp_path / "a@home", OURS), store(tmp_path / "b", THEIRS)
+    file = sorted(tmp_path.glob("b/attempts/*"))[0]
+    file.write_bytes(file.read_bytes()[:-1])
+    found = c.compare(c.side(ours), c.side(theirs))
+    assert found.compared[0].change.n == 3
+    (note,) = found.notes
+    assert file.name in note and theirs in note
+    done = stn_bench("history", "study", "--results", theirs, check=2)
+    assert file.name in done.stderr
+
+
 def test_what_is_only_in_one_is_named(tmp_path):
     ours = store(tmp_path / "a", OURS)
     store(tmp_path / "a", OURS, variant="gone")

@@ -93,8 +93,9 @@ def test_commits_stand_as_git_has_them_not_as_they_were_measured():
     assert [step.commit for step in cell.steps] == ["c1"]
 
 
-def test_machines_have_histories_of_their_own():
-    both = rows([1.0] * 4) + rows([1.0] * 4, device_name="another")
+@pytest.mark.parametrize("other", [{"device_name": "another"}, {"protocol": "another"}])
+def test_machines_and_protocols_have_histories_of_their_own(other):
+    both = rows([1.0] * 4) + rows([1.0] * 4, **other)
     assert len({cell.machine for cell in h.history(both, "gate")}) == 2
 
 
