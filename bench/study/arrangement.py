@@ -1,7 +1,10 @@
 """Which arrangements of spatial transformers make sense, and why the others do not."""
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ..components import ROLES
 from .schema import Transformer
 
 # A placement by its name in Finnveden et al., 2020.
@@ -9,6 +12,15 @@ BY_NAME = re.compile(r"(C|DL|SL)\d+")
 
 # What these models have is one feature map, the image itself.
 NO_FEATURE_MAPS = ("fcn", "rnn")
+
+# Data sets of volumes; what reads images alone.
+VOLUMES = ("extruded_mnist",)
+FLAT_MODELS = ("backbone", "rnn", "svhn_cnn")
+FLAT_LOCALISATIONS = ("backbone",)
+FLAT_TRANSFORMS = ("log_polar", "piecewise_affine", "polar")
+KINDS = {2: "images of two axes", 3: "volumes of three axes"}
+
+Path = tuple[str | int, ...]
 
 
 def arrangement_problems(spatial: Transformer, model: str) -> list[tuple[str, str]]:
@@ -42,3 +54,66 @@ def arrangement_problems(spatial: Transformer, model: str) -> list[tuple[str, st
         text = "needs one transformer at the input: elsewhere the layer reads no further channels"
         problems.append(("theta_forward", text))
     return problems
+
+
+def axes_problems(data: Mapping[str, Any], model: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Where images meet what is made for volumes, or volumes what is made for images.
+
+    What only a component of one's own could say is left to the check before a run.
+
+    Args:
+        data: The canonical `dataset` of a variant.
+        model: Its canonical `model`.
+
+    Returns:
+        Each problem as `(key path, what)`.
+    """
+    name = data.get("name")
+    if name not in ROLES["dataset"]:
+        return []
+    axes = 3 if name in VOLUMES else 2
+    given = f"`{name}` gives {KINDS[axes]}"
+    problems: list[tuple[Path, str]] = []
+    if axes == 3 and model.get("name") in FLAT_MODELS:
+        text = f"`{model['name']}` reads {KINDS[2]}, and {given}"
+        problems.append((("model",), text))
+    projects = model.get("project") is True
+    if projects and axes == 2:
+        problems.append((("model", "project"), f"needs {KINDS[3]}, and {given}"))
+    spatial = model.get("transformer")
+    if not spatial or (projects and not _at_input(spatial.get("placement"))):
+        return problems
+    start = ("model", "transformer")
+    for path, wanted, what in _wanted_axes(spatial):
+        if wanted != axes:
+            problems.append(((*start, *path), f"{what} {KINDS[wanted]}, and {given}"))
+    return problems
+
+
+def _at_input(placement: Any) -> bool:
+    """Whether all transformers stand before anything could have projected a volume."""
+    places = [placement] if isinstance(placement, str) else placement or []
+    return all(re.fullmatch(r"input|project|C0|(DL|SL)\d+", where) for where in places)
+
+
+def _wanted_axes(spatial: Mapping[str, Any]) -> Iterator[tuple[Path, int, str]]:
+    """How many axes the parts of a transformer are for: `(key path, axes, words)`."""
+    if size := spatial.get("output_size"):
+        yield ("output_size",), len(size), f"has {len(size)} lengths, which is for"
+    body = spatial.get("localisation") or {}
+    if body.get("name") in FLAT_LOCALISATIONS:
+        yield ("localisation",), 2, f"`{body['name']}` reads"
+    yield from _transform_axes(spatial.get("transform") or {}, ("transform",))
+
+
+def _transform_axes(transform: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, int, str]]:
+    name = transform.get("name")
+    if name in FLAT_TRANSFORMS:
+        yield path, 2, f"`{name}` warps"
+        return
+    for key, what in (("size", "lengths"), ("fixed", "rows")):
+        if name in ROLES["transform"] and isinstance(rows := transform.get(key), list):
+            yield (*path, key), len(rows), f"has {len(rows)} {what}, which is for"
+    for key in ("first", "second", "transform"):
+        if isinstance(inner := transform.get(key), Mapping):
+            yield from _transform_axes(inner, (*path, key))

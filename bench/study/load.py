@@ -277,7 +277,11 @@ def _laid(
             laid["dataset"].pop(key, None)
     again, wrong = resolve(laid, study.task, folder)
     # Where another component is named, parameters of the old one, which stay, are no mistake.
-    said = {tuple(key.split(".")[:2]) for key in where}
+    said = {
+        (*key.split("."), *inner)[:2]
+        for key, value in where.items()
+        for inner in ([(k,) for k in value] if isinstance(value, dict) else [()])
+    }
     roles = [role for role in ("dataset", "model", "workload") if role in laid]
     others = [role for role in roles if _name(laid[role]) != _name(settings.get(role))]
     return again, [p for p in wrong if p[0][0] not in others or p[0][:2] in said]

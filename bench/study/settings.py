@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..components import DATA_FILE, Component, Parameter, describe, suggest
 from ..errors import BenchError
-from .arrangement import arrangement_problems
+from .arrangement import arrangement_problems, axes_problems
 from .content import digest, located
 from .document import KeyPath
 from .schema import MISSING, Train, Transformer, check, show
@@ -50,6 +50,8 @@ def resolve(
     if config.get("model") is not None:
         settings["model"], found = model(config["model"], ("model",), folder)
         problems += found
+    if not problems and settings.get("dataset") and settings.get("model"):
+        problems += axes_problems(settings["dataset"], settings["model"])
     if config.get("train") is not None:
         train, found = check(Train, config["train"], ("train",))
         settings["train"] = train.model_dump() if train else None
