@@ -1,5 +1,7 @@
 """Backbones of timm: as classifiers, and as bodies of localisation networks."""
 
+import urllib.error
+import urllib.request
 from typing import Annotated, Any
 
 import torch
@@ -99,6 +101,8 @@ def create(
     # Weights that cannot be had are to be missed when a study is checked, on `meta`, too.
     device = torch.get_default_device()
     try:
+        if pretrained:
+            options["pretrained_cfg_overlay"] = weights_file(config)
         with torch.device("cpu" if pretrained else device):
             net = timm.create_model(
                 architecture, pretrained=pretrained, in_chans=in_shape[0], **options
@@ -108,3 +112,40 @@ def create(
         raise ValueError(
             f"`{architecture}`: {str(error).splitlines()[0]}; `pretrained: false` needs no weights"
         ) from None
+
+
+def weights_file(config: Any) -> dict[str, str]:
+    """Where a network's weights lie in the cache, for timm to take them there.
+
+    Left to itself timm asks the network even for what is in the cache, and where there is none it
+    tries for most of a minute.
+
+    Args:
+        config: timm's settings of the weights.
+
+    Returns:
+        The `file`; nothing where timm has to fetch it.
+
+    Raises:
+        OSError: The weights are not in the cache, and where they are cannot be reached.
+    """
+    repository = getattr(config, "hf_hub_id", None)
+    if not repository or config.hf_hub_filename or config.custom_load:
+        return {}
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    repository, _, revision = repository.partition("@")
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        file = try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(file, str):
+            return {"file": file}
+    missing = f"its weights, {repository}, are not in {constants.HF_HUB_CACHE}"
+    if constants.HF_HUB_OFFLINE:
+        raise OSError(f"{missing}, and HF_HUB_OFFLINE is set")
+    try:
+        urllib.request.urlopen(constants.ENDPOINT, timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # It answered; what it says of the weights is for timm to read.
+    except OSError:
+        raise OSError(f"{missing}, and {constants.ENDPOINT} cannot be reached") from None
+    return {}
