@@ -1,6 +1,9 @@
 """What the transformers of a model see and do while it trains: pictures, and their diagnostics."""
 
+import base64
+import dataclasses
 import io
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,6 +75,23 @@ class Watch:
             self.taken.extend(_outputs(looks, images, targets, step))
             if step == self.last and self.classifies:
                 self.taken.extend(_worst(model, self.data, step))
+
+    def state(self) -> str:
+        """All that was seen, for a training that is cut short."""
+        taken = [
+            dataclasses.asdict(each) | {"png": base64.b64encode(each.png).decode()}
+            for each in self.taken
+        ]
+        return json.dumps({"curves": [dataclasses.astuple(c) for c in self.curves], "taken": taken})
+
+    def restore(self, state: str) -> None:
+        """Have seen what `state` says, and nothing else."""
+        seen = json.loads(state)
+        self.curves[:] = [CurvePoint(*each) for each in seen["curves"]]
+        self.taken[:] = [
+            Picture(**each | {"png": base64.b64decode(each["png"]), "outline": (*each["outline"],)})
+            for each in seen["taken"]
+        ]
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

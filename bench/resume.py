@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load, save
@@ -12,6 +12,18 @@ from torch import Tensor
 from .results import ResultStore
 
 META = "meta"
+
+
+class Carried(Protocol):
+    """What else a training gathers on its way, and would lose."""
+
+    def state(self) -> str:
+        """All that was gathered."""
+        ...
+
+    def restore(self, state: str) -> None:
+        """Go on from a `state`, whatever was gathered since this one was made."""
+        ...
 
 
 class Halfway:
@@ -23,11 +35,23 @@ class Halfway:
         maker: What the numbers depend on beside the trial, such as code and threads: what another
             maker left is not gone on with.
         every_seconds: How long a state may be old.
+        carried: What is kept and found along with it.
     """
 
-    def __init__(self, store: ResultStore, trial_id: str, maker: str, every_seconds: float) -> None:
-        self._store, self._trial_id = store, trial_id
+    def __init__(
+        self,
+        store: ResultStore,
+        trial_id: str,
+        maker: str,
+        every_seconds: float,
+        carried: Carried | None = None,
+    ) -> None:
+        self._store, self._trial_id, self._carried = store, trial_id, carried
         self._maker, self._every, self._last = maker, every_seconds, time.monotonic()
+
+    def carrying(self, carried: Carried) -> "Halfway":
+        """The same place, for a state with what `carried` has gathered."""
+        return Halfway(self._store, self._trial_id, self._maker, self._every, carried)
 
     @property
     def due(self) -> bool:
@@ -36,7 +60,8 @@ class Halfway:
 
     def keep(self, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Keep a state instead of the one before; whole or not at all."""
-        text = json.dumps({**meta, "maker": self._maker}).encode()
+        carried = self._carried.state() if self._carried else None
+        text = json.dumps({**meta, "maker": self._maker, "carried": carried}).encode()
         note = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         self._store.write_partial(self._trial_id, saved({**state, META: note}))
         self._last = time.monotonic()
@@ -48,7 +73,12 @@ class Halfway:
             return None
         state = load(content)
         meta = json.loads(bytes(state.pop(META).numpy()))
-        return (state, meta) if meta.pop("maker") == self._maker else None
+        if meta.pop("maker") != self._maker:
+            return None
+        carried = meta.pop("carried")
+        if self._carried and carried is not None:
+            self._carried.restore(carried)
+        return state, meta
 
 
 def saved(tensors: Mapping[str, Tensor]) -> bytes:

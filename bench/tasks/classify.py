@@ -34,7 +34,8 @@ class Classify:
         # Pictures of one seed are enough to look at, and keep the rows of the others small.
         watch = Watch(data, settings["train"]["steps"], draw=seed == 0)
         watch(0, net.eval())
-        curves = train(net, data, settings["train"], watch, halfway=place.halfway)
+        halfway = place.halfway and place.halfway.carrying(watch)
+        curves = train(net, data, settings["train"], watch, halfway=halfway)
         return Measured(
             (*metrics(net, curves), *watch.metrics),
             (*curves, *watch.curves),

@@ -90,7 +90,7 @@ class Colocalise:
             settings["train"],
             lambda step, _: watch(step, front),
             objective=objective,
-            halfway=place.halfway,
+            halfway=place.halfway and place.halfway.carrying(watch),
         )
         numbers = metrics(net, curves)
         localised = Metric("localised", 100 - numbers[0].value, "percent", True)
