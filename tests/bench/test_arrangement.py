@@ -2,6 +2,9 @@
 
 import importlib
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -93,7 +96,7 @@ def test_what_is_not_refused_is_built(keys, tmp_path):
     model = {"name": "cnn", "filters": [3, 4], "kernel_sizes": [5, 3], "transformer": spatial}
     (variant,) = load(tmp_path, "digits", model).variants
     settings = variant.settings("classify")
-    data = type("Data", (), {"in_shape": (1, 28, 28), "num_classes": 10, "labels": labels})
+    data: Any = SimpleNamespace(in_shape=(1, 28, 28), num_classes=10, labels=labels)
     net = build.model(settings, data, tmp_path)
     shape = (3, 10) if labels == 1 else (3, labels, 10)
     assert net(torch.rand(3, 1, 28, 28)).shape == shape
@@ -188,7 +191,7 @@ def test_the_models_that_read_no_volumes_are_those_that_refuse_them(name):
     def built():
         with torch.device("meta"):
             reference = {"name": name}
-            net = build.build("model", reference, None, in_shape=(1, 32, 32, 32), num_classes=10)
+            net = build.build("model", reference, Path(), in_shape=(1, 32, 32, 32), num_classes=10)
             return net(torch.zeros(2, 1, 32, 32, 32))
 
     if name in FLAT_MODELS:
@@ -201,7 +204,7 @@ def test_the_models_that_read_no_volumes_are_those_that_refuse_them(name):
 def test_the_transforms_that_warp_no_volumes_are_those_of_two_axes():
     flat = set()
     for name in set(ROLES["transform"]) - {"compose", "inverse"}:
-        made = build.build("transform", {"name": name}, None, dims=3)
+        made = build.build("transform", {"name": name}, Path(), dims=3)
         if made.dims == 2 and not hasattr(made, "size"):
             flat.add(name)
     assert flat <= set(FLAT_TRANSFORMS)
@@ -214,5 +217,5 @@ def test_the_names_in_the_tables_are_names():
     assert set(FLAT_TRANSFORMS) <= set(ROLES["transform"])
     assert set(VOLUMES) <= set(ROLES["dataset"])
     for name in NO_FEATURE_MAPS:
-        net = build.build("model", {"name": name}, None, in_shape=(1, 28, 28), num_classes=10)
+        net = build.build("model", {"name": name}, Path(), in_shape=(1, 28, 28), num_classes=10)
         assert not [m for m in net.modules() if isinstance(m, nn.Conv2d)]

@@ -56,7 +56,7 @@ def test_several_with_networks_of_their_own_stand_side_by_side(make):
     assert isinstance(net.transformer, Parallel)
     first, second, third = transformers(net)
     assert len({id(each.localisation) for each in (first, second, third)}) == 3
-    weights = [each.localisation.body.layers[1].weight for each in (first, second)]
+    weights = [each.localisation.state_dict()["body.layers.1.weight"] for each in (first, second)]
     assert not torch.equal(*weights), "each is drawn on its own"
     assert net.transformer(IMAGE).shape == (2, 3, 14, 15)
     assert net.model.conv1.in_channels == 3
