@@ -72,12 +72,11 @@ def run(
         with _runner(in_process, address) as runner:
             yield from _on(runner, study, device, known, store, launch, rerun)
         yield Event("stage", text="store")
-        rows = store.read(COLUMNS).table
-        if twice := made_twice(study, rows, launch.run_id):
-            text = f"made twice, here and by another run: {', '.join(sorted(twice))}"
-            yield Event("stage", text=text)
     if not _other_runs(store, launch):
         store.compact()
+    if twice := made_twice(study, store.read(COLUMNS).table, launch):
+        text = f"made twice, here and by another run: {', '.join(sorted(twice))}"
+        yield Event("stage", text=text)
 
 
 def _on(
@@ -143,9 +142,10 @@ def _secure_ray(local: bool) -> None:
     if local:
         # Ray's workers step back for whatever else runs; a measurement should not.
         os.environ.setdefault("RAY_worker_niceness", "0")
-    if local and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+    if local and os.environ.get("RAY_AUTH_MODE") != "disabled" and "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # Without one Ray writes one, which everybody on the machine may read.
+        os.environ["RAY_AUTH_TOKEN"] = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
 
 
 def _training(study: Study, jobs: tuple[Job, ...], store: ResultStore) -> list[Job]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from .environment import code_hash, local_device
 from .errors import BenchError
-from .jobs import Job
+from .jobs import Job, Launch
 from .results import ResultStore
 from .results.arrow import pick, records
 from .results.marks import Mark
@@ -139,19 +139,17 @@ def _for_good(attempts: list[dict[str, Any]], code: str | None) -> bool:
     return newest.get("failure_kind") == "diverged" and newest["code_hash"] == code
 
 
-def made_twice(study: Study, table: pa.Table, run_id: str) -> set[str]:
+def made_twice(study: Study, table: pa.Table, launch: Launch) -> set[str]:
     """What a run made well that another had made well while it ran: `variant, seed 0`."""
     rows = [row for row in records(table, COLUMNS) if _well(row)]
-    mine = {(row["trial_id"], row["round"]): row for row in rows if row["run_id"] == run_id}
-    began = min((row["started_at"] for row in mine.values()), default=None)
+    mine = {(row["trial_id"], row["round"]) for row in rows if row["run_id"] == launch.run_id}
     trials = {t.trial_id: t for d in ("cpu", "cuda") for t in study.trials(d)} if mine else {}
     return {
         f"{trial.variant}, seed {trial.seed}"
         for row in rows
-        if row["run_id"] != run_id
+        if row["run_id"] != launch.run_id
         and (row["trial_id"], row["round"]) in mine
-        and began is not None
-        and row["started_at"] >= began
+        and row["started_at"] / 1e6 + row["seconds"] >= launch.began
         and (trial := trials.get(row["trial_id"])) is not None
     }
 

@@ -4,8 +4,9 @@ import time
 from typing import Any
 
 import pytest
-from attempts import attempt
+from attempts import START, attempt
 
+from bench.jobs import Launch
 from bench.ledger import account, asked_for, made_twice, study_account, used_device
 from bench.results import ResultStore
 from bench.results.marks import SILENT_SECONDS, Mark, this_process
@@ -313,11 +314,28 @@ def test_seconds_of_a_variant_are_expected_of_its_other_seeds(study, store, ids)
     assert (job.trial.seed, job.expected) == (1, 7.0)
 
 
-def test_what_two_runs_made_at_once_is_told(study, store, ids):
+def test_what_two_runs_made_at_once_is_told(study, store, ids, tmp_path):
+    began = START.timestamp() + 60 * 9
+    mine = Launch("mine", store.location, tmp_path, None, "code", began=began)
+
+    def twice():
+        return made_twice(study, store.read().table, mine)
+
     store.write(attempt(ids[0], run_id="mine", minutes=10))
     store.write(attempt(ids[0], run_id="earlier", minutes=1))
     store.write(attempt(ids[1], run_id="other", minutes=11))
     store.write(attempt(ids[1], run_id="mine", minutes=12, failure="X: no"))
-    assert made_twice(study, store.read().table, "mine") == set()
+    assert twice() == set()
     store.write(attempt(ids[0], run_id="other", minutes=11))
-    assert made_twice(study, store.read().table, "mine") == {"base, seed 0"}
+    assert twice() == {"base, seed 0"}
+    store.write(attempt(ids[1], run_id="mine", number=2, minutes=13))
+    assert twice() == {"base, seed 0", "base, seed 1"}
+
+
+def test_what_another_run_began_before_this_one_is_told_too(study, store, ids, tmp_path):
+    """It was in the midst of it when this run began."""
+    began = START.timestamp() + 60 * 9
+    mine = Launch("mine", store.location, tmp_path, None, "code", began=began)
+    store.write(attempt(ids[0], run_id="mine", minutes=10))
+    store.write(attempt(ids[0], run_id="other", minutes=8, seconds=150.0))
+    assert made_twice(study, store.read().table, mine) == {"base, seed 0"}

@@ -5,9 +5,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,28 +13,6 @@ from attempts import attempt, fill, rows
 from bench.errors import DiskFull, InfrastructureError, StoreError
 from bench.results import ResultStore
 from bench.results.marks import of_run
-
-
-@pytest.fixture(scope="module")
-def server():
-    """A server of S3 on loopback, a process of its own."""
-    pytest.importorskip("moto.server", reason="moto's server is not installed")
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as it:
-        assert it.stdout is not None
-        address = next(line.split()[-1] for line in it.stdout if "Running on http" in line)
-        yield address.removeprefix("http://")
-        it.kill()
-
-
-@pytest.fixture
-def bucket(server, monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    name = f"stn-{time.monotonic_ns()}"
-    request = urllib.request.Request(f"http://{server}/{name}", method="PUT")
-    urllib.request.urlopen(request, timeout=30).close()
-    return f"s3://{name}/below/store?endpoint_override={server}&scheme=http&region=us-east-1"
 
 
 def test_a_store_in_a_bucket_does_all_that_a_folder_does(bucket, tmp_path):

@@ -5,9 +5,11 @@ The names and types of the fields are those of the Go types of KubeRay (`rayjob_
 is taken for a slip.
 """
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,60 @@ def test_the_defaults_in_the_page_are_those_of_the_study():
     page = (DOCS / "cluster.md").read_text()
     told = {kind: int(n) for kind, n in re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", page, re.M)}
     assert {k: n for k, n in told.items() if k not in ("cpus", "gpus")} == Retries().model_dump()
+
+
+def test_the_token_of_the_page_is_its_owners_alone(tmp_path):
+    (line,) = re.findall(r"^mkdir .*auth_token\)$", (DOCS / "cluster.md").read_text(), re.M)
+    command = ["bash", "-euc", f"umask 022; {line}"]
+    subprocess.run(command, check=True, env=os.environ | {"HOME": str(tmp_path)})
+    file = tmp_path / ".ray" / "auth_token"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert len(bytes.fromhex(file.read_text())) == 32
+
+
+def test_the_token_of_the_script_is_its_owners_alone_and_goes_with_the_job(tmp_path):
+    """SLURM's commands are stood in for; `srun` runs nothing, but looks at the token."""
+    bin_, seen = tmp_path / "bin", tmp_path / "seen"
+    bin_.mkdir()
+    for name, text in {
+        "scontrol": "echo one; echo two",
+        "srun": f'stat -c %a "$RAY_AUTH_TOKEN_PATH" >> {seen}; wc -c < "$RAY_AUTH_TOKEN_PATH" >> '
+        f'{seen}; printf "%s\\n" "$@" >> {tmp_path}/words; echo 10.0.0.1',
+        "sleep": "",
+    }.items():
+        (bin_ / name).write_text(f"#!/bin/bash\n{text}\n")
+        (bin_ / name).chmod(0o755)
+    environment = {
+        "HOME": str(tmp_path), "PATH": f"{bin_}:{os.environ['PATH']}", "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "one,two", "SLURM_NNODES": "2", "SLURM_CPUS_PER_TASK": "16",
+    }  # fmt: skip
+    script = DOCS / "cluster" / "slurm.sh"
+    subprocess.run(["bash", script, "study.yaml", "/store"], check=True, env=environment)
+    looked = seen.read_text().split()
+    assert len(looked) == 8
+    assert set(looked) == {"600", "64"}
+    assert list((tmp_path / ".ray").iterdir()) == []
+    words = (tmp_path / "words").read_text().split("\n")
+    assert "--address=10.0.0.1:20007" in words and "stn-bench" in words
+
+
+def test_a_local_ray_has_a_token_also_where_the_shell_asks_for_tokens(monkeypatch):
+    """Ray would write one for itself, for everybody to read."""
+    from bench.launch import _secure_ray
+
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    _secure_ray(local=True)
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
+    _secure_ray(local=True)
+    assert os.environ["RAY_AUTH_TOKEN"] == "mine"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    _secure_ray(local=True)
+    assert "RAY_AUTH_TOKEN" not in os.environ
