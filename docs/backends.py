@@ -6,6 +6,7 @@
 from pathlib import Path
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stn_core import samplers, transforms as t
 from stn_core.backends import choose
@@ -54,9 +55,15 @@ def page(text: str) -> str:
 
 
 def _backend(transform, sampler, padding, dtype) -> str:
-    image = torch.zeros(1, 1, *[4] * transform.dims, dtype=dtype)
-    theta = torch.zeros(1, transform.num_params)
-    return choose(image, theta, transform, sampler, padding, "auto")[0]
+    chosen = {}
+    for device in ("cpu", "cuda"):
+        # Of a GPU that need not be here.
+        with FakeTensorMode():
+            image = torch.zeros(1, 1, *[4] * transform.dims, dtype=dtype, device=device)
+            theta = torch.zeros(1, transform.num_params, device=device)
+        chosen[device] = choose(image, theta, transform, sampler, padding, "auto")[0]
+    names = set(chosen.values())
+    return names.pop() if len(names) == 1 else ", ".join(f"{d}: {n}" for d, n in chosen.items())
 
 
 if __name__ == "__main__":

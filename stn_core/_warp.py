@@ -37,9 +37,10 @@ def warp(
         align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
         padding: What lies outside the image: "zeros", "border", "reflection", or a value to fill it
             with, one number or a tuple of one per channel.
-        backend: Who computes it. "fused" is one C++ kernel without a grid in memory, "torch" a grid
-            and `grid_sample`, "reference" the paper's sum over all pixels, for small images. "auto"
-            is "fused" where there is one, else "torch"; `explain` says which, and why.
+        backend: Who computes it. "fused" is one kernel without a grid in memory, C++ or, on a GPU,
+            Triton, "torch" a grid and `grid_sample`, "reference" the paper's sum over all pixels,
+            for small images. "auto" is "fused" where there is one, else "torch"; `explain` says
+            which, and why.
 
     Returns:
         The output, of the image's dtype.

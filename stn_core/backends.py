@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .kernels.fused import TYPES
-from .kernels.library import processor, why_missing
+from .kernels.library import processor, why_missing, why_missing_on_gpu
 from .samplers.interpolation import Bilinear, Nearest
 from .samplers.padding import Padding
 from .samplers.sampler import Sampler
@@ -29,8 +29,9 @@ def choose(
 ) -> tuple[Literal["fused", "torch", "reference"], str]:
     """Who computes this warp, and why: the arguments of `warp`.
 
-    "auto" is "fused" wherever there is one, since at no shape measured was it slower than "torch"
-    (`benchmarks/sampler_cpu.py` measures again).
+    "auto" is "fused" wherever there is one: on a CPU it was at no shape measured slower than
+    "torch" (`benchmarks/sampler_cpu.py` measures again), on a GPU nobody has measured it yet
+    (`benchmarks/sampler_gpu.py` is to).
 
     Raises:
         ValueError: If `backend` is not known, or is "fused" where there is none.
@@ -40,6 +41,8 @@ def choose(
     if backend in ("torch", "reference"):
         return backend, "It was asked for."
     obstacle = _obstacle(image, theta, transform, sampler, padding)
+    if obstacle is None and image.is_cuda:
+        return "fused", "One Triton kernel takes the image and the map."
     if obstacle is None:
         return "fused", f"One C++ kernel, compiled for {processor()}, takes the image and the map."
     if backend == "fused":
@@ -83,8 +86,10 @@ def _obstacle(
     image: Tensor, theta: Tensor, transform: Transform, sampler: Sampler, padding: Padding
 ) -> str | None:
     """Why there is no fused kernel for this, in one sentence, or None where there is one."""
-    if image.device.type != "cpu":
-        return f"The image is on {image.device.type}, and kernels are for the CPU."
+    if image.device.type not in ("cpu", "cuda"):
+        return f"The image is on {image.device.type}, and kernels are for cpu and cuda."
+    if theta.device != image.device:
+        return f"`theta` is on {theta.device} and the image on {image.device}."
     if transform.dims != 2:
         return "Kernels are for two dimensions."
     if type(sampler) not in SAMPLERS:
@@ -98,7 +103,7 @@ def _obstacle(
         return "`theta` is float64, and kernels compute coordinates in float32."
     if not 0 < image.shape[2] * image.shape[3] < _MOST_PIXELS:
         return "Kernels are for images of 1 to 2^30 pixels."
-    missing = why_missing()
+    missing = why_missing_on_gpu(image.device.index) if image.is_cuda else why_missing()
     return None if missing is None else f"There are no compiled kernels. {missing}"
 
 

@@ -116,7 +116,10 @@ def _forward(image, map, height, width, nearest, border, align_corners):
     image, is_last = _layout(image)
     map = _as_map(map)
     output = _empty(image, (height, width), is_last)
-    if output.numel():
+    if output.numel() and is_on_gpu(image):
+        options = {"nearest": nearest, "border": border, "align_corners": align_corners}
+        _gpu().forward(image, map, output, _steps(output, is_last), **options)
+    elif output.numel():
         problem = _problem(image, map, output, is_last, nearest, border, align_corners)
         _run(library().stn_warp, problem)
     return output
@@ -134,6 +137,15 @@ def _backward(gradient, image, map, nearest, border, align_corners, by_image, by
         # Its steps have no slope.
         to_map.zero_()
         by_map = False
+    if is_on_gpu(image):
+        given = gradient, _steps(gradient, is_last)
+        options = {"border": border, "align_corners": align_corners}
+        if by_image:
+            to = to_image, _steps(to_image, is_last)
+            _gpu().by_image(*given, map, *to, nearest=nearest, **options)
+        if by_map:
+            _gpu().by_map(*given, image, map, to_map, **options)
+        return to_image, to_map
     problem = _problem(image, map, gradient, is_last, nearest, border, align_corners)
     if by_image:
         problem.image_gradient = to_image.data_ptr()
@@ -145,6 +157,18 @@ def _backward(gradient, image, map, nearest, border, align_corners, by_image, by
     if by_image or by_map:
         _run(library().stn_warp_backward, problem)
     return to_image, to_map
+
+
+def is_on_gpu(image: Tensor) -> bool:
+    """Whether it is Triton's to compute, not the processor's."""
+    return image.is_cuda
+
+
+def _gpu():
+    # It needs Triton, which is not everywhere, and is imported for a second.
+    from .gpu import launch
+
+    return launch
 
 
 def _run(function, problem: Problem) -> None:
@@ -273,8 +297,9 @@ def _join(count: int, in_dims, tensors: tuple[Tensor, ...]) -> list[Tensor]:
     return [t.flatten(0, 1) for t in whole]
 
 
-_ops.impl("warp", _forward, "CPU")
-_ops.impl("warp_backward", _backward, "CPU")
+for _device in ("CPU", "CUDA"):
+    _ops.impl("warp", _forward, _device)
+    _ops.impl("warp_backward", _backward, _device)
 torch.library.register_fake("stn_core::warp", _fake_forward, lib=_ops)
 torch.library.register_fake("stn_core::warp_backward", _fake_backward, lib=_ops)
 torch.library.register_autograd("stn_core::warp", _differentiate, setup_context=_keep, lib=_ops)

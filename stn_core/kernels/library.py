@@ -4,6 +4,7 @@ import ctypes
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -23,6 +24,9 @@ _CONVOLUTION_FIELDS = """
     gradient weight result
     batch channels height width filters kernel_height kernel_width pad_height pad_width threads
 """
+
+# What Triton needs for bfloat16.
+_CAPABILITY = (8, 0)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +71,19 @@ def why_missing() -> str | None:
         library()
     except BuildError as error:
         return str(error)
+    return None
+
+
+@_constant
+def why_missing_on_gpu(index: int | None) -> str | None:
+    """Why there are no kernels for that CUDA device, in one sentence, or None where there are."""
+    if find_spec("triton") is None:
+        return "Triton is not installed."
+    if torch.version.hip:
+        return "They are for GPUs of NVIDIA."
+    # In a traced graph there may be a device that is not here.
+    if torch.cuda.is_available() and torch.cuda.get_device_capability(index) < _CAPABILITY:
+        return "They are for GPUs of compute capability {}.{} and later.".format(*_CAPABILITY)
     return None
 
 

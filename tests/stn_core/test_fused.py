@@ -85,9 +85,12 @@ def made(seed, batch, channels, size, out_size, transform, kind, value, dtype):
     return image.to(dtype), theta.float(), gradient.to(dtype)
 
 
-def near_a_jump(image, theta, transform, size, align_corners, shift):
+def near_a_jump(problem, sampler, align_corners):
     """Whether a coordinate is so near to a jump (a pixel, or between two) that rounding decides."""
-    grid = transform.grid(theta.double(), size, align_corners=align_corners)
+    image, theta, gradient = made(**problem)
+    size = tuple(gradient.shape[2:])
+    grid = problem["transform"].grid(theta.double(), size, align_corners=align_corners)
+    shift = 0.5 if isinstance(sampler, samplers.Nearest) else 0.0
     pixels = to_pixels(grid, image.shape[2:], align_corners=align_corners) + shift
     # On such a side there is one coordinate only, and no gradient.
     is_fixed = torch.tensor([align_corners and n == 1 for n in reversed(image.shape[2:])])
@@ -108,17 +111,16 @@ def near_a_jump(image, theta, transform, size, align_corners, shift):
     align_corners=st.booleans(),
 )
 def test_is_the_reference(processor, problem, layout, sampler, padding, align_corners):
+    options = {"sampler": sampler, "padding": padding, "align_corners": align_corners}
+    assume(not near_a_jump(problem, sampler, align_corners))
+    is_as_the_reference(problem, layout, options)
+
+
+def is_as_the_reference(problem, layout, options, rounding=1):
+    """`rounding`: in halves of the last place of the image's type."""
     image, theta, gradient = made(**problem)
-    transform = problem["transform"]
-    size, is_nearest = tuple(gradient.shape[2:]), isinstance(sampler, samplers.Nearest)
-    shift = 0.5 if is_nearest else 0.0
-    assume(not near_a_jump(image, theta, transform, size, align_corners, shift))
-    options = {
-        "sampler": sampler,
-        "output_size": size,
-        "padding": padding,
-        "align_corners": align_corners,
-    }
+    transform, size = problem["transform"], tuple(gradient.shape[2:])
+    options = {"output_size": size, **options}
     leaves = laid_out(image, layout).requires_grad_(), theta.clone().requires_grad_()
     output = warp(*leaves, transform, **options, backend="fused")
     by_image, by_theta = torch.autograd.grad(output, leaves, gradient)
@@ -128,7 +130,7 @@ def test_is_the_reference(processor, problem, layout, sampler, padding, align_co
     expected = torch.autograd.grad(exact, exact_leaves, wide, materialize_grads=True)
     # Of the coordinates and the sums, which are of float32 whatever the image is.
     reach = 1 + theta.nan_to_num(0, 0, 0).abs().amax().item() if theta.numel() else 1
-    rounding = 2 * ROUNDING[image.dtype]
+    rounding *= 2 * ROUNDING[image.dtype]
     assert output.dtype == by_image.dtype == image.dtype and by_theta.dtype == torch.float32
     assert output.isnan().equal(exact.isnan())
     close(output.nan_to_num(), exact.nan_to_num(), rounding, 2e-5 * reach)

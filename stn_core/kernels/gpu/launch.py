@@ -1,0 +1,158 @@
+"""Give a GPU its work: how a warp and its gradients are cut into programs.
+
+Tensors are those of the operators in `stn_core.kernels.fused`, laid out as they lay them out: what
+comes of a call is contiguous or in channels-last format, and `steps` are its steps from image to
+image, channel to channel and pixel to pixel.
+"""
+
+# pyright: reportArgumentType=false, reportAssignmentType=false
+# For a constant is what Triton says it is, not what it is in Python.
+
+import warnings
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .gather import gather
+from .points import AFFINE, DENSE, PROJECTIVE
+from .sample import forward as sample, slopes
+from .scatter import scatter
+
+Steps = tuple[int, int, int]
+
+# Offsets inside an image need more than 32 bits from here on.
+_MANY = 1 << 31
+# From so many channels on, in channels-last format, they are what lanes that are neighbours have.
+_DEEP = 16
+# Channels that a program sums up for the gradient by the map, or as many as it takes at once.
+_GROUP = 32
+# The widths of tiles: the one is taken that leaves the fewest lanes idle, else the first.
+_WIDTHS = (32, 16, 8)
+
+
+def forward(
+    image: Tensor, map: Tensor, output: Tensor, steps: Steps,
+    *, nearest: bool, border: bool, align_corners: bool,
+) -> None:  # fmt: skip
+    """Fill the output."""
+    cut = _cut(output, steps, image.stride(1))
+    with torch.cuda.device_of(image):
+        sample[(_programs(output, cut, cut["DEPTH"]),)](
+            *(image, *image.stride(), map, *_map_steps(map), output, *steps),
+            *_sizes(image, output),
+            **cut, KIND=_kind(map), ALIGN=align_corners, NEAREST=nearest, BORDER=border,
+            INDEX=_index(image, output),
+        )  # fmt: skip
+
+
+def by_map(
+    gradient: Tensor, steps: Steps, image: Tensor, map: Tensor, result: Tensor,
+    *, border: bool, align_corners: bool,
+) -> None:  # fmt: skip
+    """Fill the gradient by the map: parts of its sums, then the sums of those, in a fixed order."""
+    cut = _cut(gradient, steps, image.stride(1))
+    group = max(_GROUP, cut["DEPTH"])
+    groups = triton.cdiv(image.shape[1], group)
+    programs = _programs(gradient, cut, group)
+    if map.ndim == 4:
+        # A plane for x and one for y.
+        result = result.movedim(-1, 1)
+        shape = len(map), groups, *result.shape[1:]
+    else:
+        shape = len(map), programs // len(map), *result.shape[1:]
+    parts = result.unsqueeze(1) if shape[1] == 1 else result.new_empty(shape)
+    with torch.cuda.device_of(image):
+        slopes[(programs,)](
+            *(image, *image.stride(), map, *_map_steps(map), gradient, *steps, parts),
+            *_sizes(image, gradient),
+            **cut, GROUP=group, KIND=_kind(map), ALIGN=align_corners, BORDER=border,
+            INDEX=_index(image, gradient),
+        )  # fmt: skip
+        if shape[1] > 1:
+            torch.sum(parts, 1, out=result)
+
+
+def by_image(
+    gradient: Tensor, steps: Steps, map: Tensor, result: Tensor, result_steps: Steps,
+    *, nearest: bool, border: bool, align_corners: bool,
+) -> None:  # fmt: skip
+    """Fill the gradient by the image."""
+    options: dict[str, Any] = {
+        "ALIGN": align_corners, "NEAREST": nearest, "BORDER": border,
+        "INDEX": _index(result, gradient),
+    }  # fmt: skip
+    sizes = _sizes(result, gradient)
+    if map.ndim == 4:
+        return _scatter(gradient, steps, map, result, sizes, options)
+    cut = _cut(result, result_steps, steps[1])
+    with torch.cuda.device_of(result):
+        gather[(_programs(result, cut, cut["DEPTH"]),)](
+            *(result, *result_steps, map, map.shape[1] * 3, gradient, *steps, *sizes),
+            **cut, **options, KIND=_kind(map),
+        )  # fmt: skip
+
+
+def _scatter(gradient, steps, map, result, sizes, options) -> None:
+    if torch.are_deterministic_algorithms_enabled():
+        said = 'The backend "fused" sums the gradient of an image read by a grid in no fixed order.'
+        if not torch.is_deterministic_algorithms_warn_only_enabled():
+            raise RuntimeError(said)
+        warnings.warn(said, stacklevel=2)
+    # In channels-last format neighbouring lanes' sums go to memory as one; in 16 bits sums of many
+    # would not grow.
+    is_deep = result.shape[1] % _DEEP == 0
+    form = torch.channels_last if is_deep else torch.contiguous_format
+    sums = torch.zeros_like(result, dtype=torch.float32, memory_format=form)
+    cut = _shape(result.shape[1], gradient.shape[3], is_deep)
+    with torch.cuda.device_of(result):
+        scatter[(_programs(gradient, cut, cut["DEPTH"]),)](
+            *(sums, *sums.stride(), map, *_map_steps(map), gradient, *steps, *sizes),
+            **cut, **options,
+        )  # fmt: skip
+    result.copy_(sums)
+
+
+def _cut(output: Tensor, steps: Steps, channel_step: int) -> dict[str, Any]:
+    """What of the output's pixels and channels a program takes, and which of both lie closest."""
+    is_deep = output.shape[1] >= _DEEP and steps[1] == channel_step == 1
+    return _shape(output.shape[1], output.shape[3], is_deep)
+
+
+def _shape(channels: int, width: int, is_deep: bool) -> dict[str, Any]:
+    depth = min(triton.next_power_of_2(channels), 64 if is_deep else 8)
+    pixels = 32 if is_deep else 128 if depth >= 4 else 256
+    column = 8 if is_deep else min(_WIDTHS, key=lambda n: triton.cdiv(width, n) * n)
+    tile = {"TILE_Y": pixels // column, "TILE_X": column, "DEPTH": depth}
+    # Of Triton's releases some fuse products with sums unasked and some do not.
+    return {"LAST": is_deep, **tile, "enable_fp_fusion": True}
+
+
+def _programs(output: Tensor, cut: dict[str, Any], group: int) -> int:
+    batch, channels, height, width = output.shape
+    tiles = triton.cdiv(height, cut["TILE_Y"]) * triton.cdiv(width, cut["TILE_X"])
+    return batch * triton.cdiv(channels, group) * tiles
+
+
+def _sizes(image: Tensor, output: Tensor) -> tuple[int, ...]:
+    return image.shape[1], *image.shape[2:], *output.shape[2:]
+
+
+def _kind(map: Tensor) -> int:
+    return (DENSE if map.ndim == 4 else AFFINE if map.shape[1] == 2 else PROJECTIVE).value
+
+
+def _map_steps(map: Tensor) -> tuple[int, ...]:
+    return map.stride() if map.ndim == 4 else (map.shape[1] * 3, 0, 0, 0)
+
+
+def _index(*tensors: Tensor) -> tl.dtype:
+    """The type of offsets inside an image."""
+
+    def length(tensor: Tensor) -> int:
+        one = zip(tensor.shape[1:], tensor.stride()[1:], strict=True)
+        return sum((n - 1) * step for n, step in one)
+
+    return tl.int64 if max(map(length, tensors)) >= _MANY else tl.int32

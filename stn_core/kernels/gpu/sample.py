@@ -1,0 +1,134 @@
+"""Forward, and backward to the map: each output pixel reads its four neighbours."""
+
+# pyright: reportArgumentType=false, reportAssignmentType=false
+# For a constant is what Triton says it is, not what it is in Python.
+
+import triton
+import triton.language as tl
+
+from .points import (
+    DENSE,
+    PROJECTIVE,
+    SIZES,
+    by_channel,
+    by_pixel,
+    middle,
+    place,
+    read,
+    side,
+    source,
+    span,
+)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def forward(
+    image, image_n, image_c, image_y, image_x,
+    map, map_n, map_y, map_x, map_i,
+    output, output_n, output_c, output_p,
+    channels, in_height, in_width, height, width,
+    KIND: tl.constexpr, ALIGN: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
+    LAST: tl.constexpr, INDEX: tl.constexpr,
+    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    """The warped image: a program a tile of its pixels and a group of its channels."""
+    n, group, _, row, column = place(height, width, tl.cdiv(channels, DEPTH), TILE_Y, TILE_X)
+    is_in = (row < height) & (column < width)
+    x, y, _, found = source(
+        map, map_n, map_y, map_x, map_i, n, row, column, is_in,
+        in_height, in_width, height, width, KIND, ALIGN,
+    )  # fmt: skip
+    y0, is_y0, y1, is_y1, fy, _ = side(y, in_height, image_y, found, NEAREST, BORDER, LAST, INDEX)
+    x0, is_x0, x1, is_x1, fx, _ = side(x, in_width, image_x, found, NEAREST, BORDER, LAST, INDEX)
+    channel = group * DEPTH + tl.arange(0, DEPTH)
+    mask = by_channel(channel < channels, LAST)
+    start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c, LAST)
+    value = read(start, mask, y0, is_y0, x0, is_x0)
+    if not NEAREST:
+        ne = read(start, mask, y0, is_y0, x1, is_x1)
+        sw = read(start, mask, y1, is_y1, x0, is_x0)
+        se = read(start, mask, y1, is_y1, x1, is_x1)
+        value += fx * (ne - value)
+        value += fy * (sw + fx * (se - sw) - value)
+    value = tl.where(by_pixel(found, LAST), value, float("nan"))
+    at = by_channel(channel.to(INDEX) * output_c, LAST)
+    at += by_pixel((row.to(INDEX) * width + column) * output_p, LAST)
+    to = output + n.to(tl.int64) * output_n + at
+    tl.store(to, value.to(output.dtype.element_ty), mask=mask & by_pixel(is_in, LAST))
+
+
+@triton.jit(do_not_specialize=SIZES)
+def slopes(
+    image, image_n, image_c, image_y, image_x,
+    map, map_n, map_y, map_x, map_i,
+    gradient, gradient_n, gradient_c, gradient_p,
+    parts,
+    channels, in_height, in_width, height, width,
+    KIND: tl.constexpr, ALIGN: tl.constexpr, BORDER: tl.constexpr,
+    LAST: tl.constexpr, INDEX: tl.constexpr,
+    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """The gradient by the map, in parts to be summed: of each group of channels, and each tile.
+
+    Of a matrix `parts` is (batch, groups * tiles, 6 or 9), of a grid (batch, groups, 2, pixels).
+    """
+    AXIS: tl.constexpr = 1 if LAST else 0
+    groups = tl.cdiv(channels, GROUP)
+    n, group, tile, row, column = place(height, width, groups, TILE_Y, TILE_X)
+    is_in = (row < height) & (column < width)
+    x, y, inverse, found = source(
+        map, map_n, map_y, map_x, map_i, n, row, column, is_in,
+        in_height, in_width, height, width, KIND, ALIGN,
+    )  # fmt: skip
+    y0, is_y0, y1, is_y1, fy, free_y = side(
+        y, in_height, image_y, found, False, BORDER, LAST, INDEX
+    )
+    x0, is_x0, x1, is_x1, fx, free_x = side(x, in_width, image_x, found, False, BORDER, LAST, INDEX)
+    pixel = by_pixel((row.to(INDEX) * width + column) * gradient_p, LAST)
+    is_found = by_pixel(found, LAST)
+    of_x, of_y = tl.zeros_like(fx), tl.zeros_like(fy)
+    first = group * GROUP
+    for c in range(first, tl.minimum(first + GROUP, channels), DEPTH):
+        channel = c + tl.arange(0, DEPTH)
+        mask = by_channel(channel < channels, LAST)
+        start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c, LAST)
+        nw = read(start, mask, y0, is_y0, x0, is_x0)
+        ne = read(start, mask, y0, is_y0, x1, is_x1)
+        sw = read(start, mask, y1, is_y1, x0, is_x0)
+        se = read(start, mask, y1, is_y1, x1, is_x1)
+        at = gradient + n.to(tl.int64) * gradient_n + pixel
+        at += by_channel(channel.to(INDEX) * gradient_c, LAST)
+        g = tl.load(at, mask=mask & is_found, other=0.0).to(tl.float32)
+        across, twist = ne - nw, (se - sw) - (ne - nw)
+        of_x += by_pixel(tl.sum(g * (across + fy * twist), AXIS), LAST)
+        of_y += by_pixel(tl.sum(g * ((sw - nw) + fx * twist), AXIS), LAST)
+    if BORDER:
+        of_x, of_y = tl.where(free_x, of_x, 0.0), tl.where(free_y, of_y, 0.0)
+    of_x, of_y = tl.sum(of_x, AXIS), tl.sum(of_y, AXIS)
+    half_x, half_y = span(in_width, ALIGN) * 0.5, span(in_height, ALIGN) * 0.5
+    part = n.to(tl.int64) * groups + group
+    if KIND == DENSE:
+        pixels = height * width
+        at = parts + part * 2 * pixels + row.to(tl.int64) * width + column
+        tl.store(at, of_x * half_x, mask=is_in)
+        tl.store(at + pixels, of_y * half_y, mask=is_in)
+    else:
+        COUNT: tl.constexpr = 9 if KIND == PROJECTIVE else 6
+        tiles = tl.cdiv(width, TILE_X) * tl.cdiv(height, TILE_Y)
+        to = parts + (part * tiles + tile) * COUNT
+        u = (column.to(tl.float32) - middle(width)) * (2.0 / tl.maximum(span(width, ALIGN), 1.0))
+        v = (row.to(tl.float32) - middle(height)) * (2.0 / tl.maximum(span(height, ALIGN), 1.0))
+        if KIND == PROJECTIVE:
+            of_x, of_y = tl.where(found, of_x * inverse, 0.0), tl.where(found, of_y * inverse, 0.0)
+            of_z = -(of_x * (x - middle(in_width)) + of_y * (y - middle(in_height)))
+            put_sums(to + 6, of_z, u, v)
+        put_sums(to, of_x * half_x, u, v)
+        put_sums(to + 3, of_y * half_y, u, v)
+
+
+@triton.jit
+def put_sums(to, by, u, v):
+    """The gradient of a row of the matrix."""
+    tl.store(to, tl.sum(by * u))
+    tl.store(to + 1, tl.sum(by * v))
+    tl.store(to + 2, tl.sum(by))
