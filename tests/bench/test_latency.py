@@ -16,6 +16,7 @@ from bench.tasks.latency import workload
 from bench.tasks.task import Place
 from bench.tasks.workloads.thetas import random_thetas, wake
 from stn_core import SpatialTransformer, WithTheta, transforms
+from stn_core.kernels.library import why_missing
 
 PLACE = Place(torch.device("cpu"), None, Path())
 BASE = """\
@@ -110,6 +111,28 @@ def test_every_cell_of_the_gate_is_checked_and_takes_a_step(gate):
         if settings["workload"]["name"] != "trial":
             for step in chosen.prepare(settings, 0, PLACE).steps.values():
                 step()
+
+
+def test_the_sampler_study_is_the_six_shapes_and_both_give_the_references_numbers():
+    study = load_study(ROOT / "studies" / "speed_sampler.yaml")
+    found = cells(study)
+    works = [settings["workload"] for settings in found.values()]
+    shapes = {(*work["shape"], *(work["output_size"] or ())) for work in works}
+    assert len(works) == 24 and shapes == {
+        (256, 1, 28, 28), (128, 1, 60, 60, 20, 20), (64, 64, 32, 32), (32, 3, 224, 224),
+        (32, 192, 28, 28, 14, 14), (8, 3, 448, 448, 224, 224),
+    }  # fmt: skip
+    for work in works:
+        if work["backend"] == "fused" and (missing := why_missing()):
+            pytest.skip(missing)
+        settings = {"workload": work | {"shape": [1, *work["shape"][1:]]}}
+        workload(settings, PLACE).check(settings, PLACE)
+        prepared = workload(settings, PLACE).prepare(settings, 0, PLACE)
+        (step,) = prepared.steps.values()
+        step()
+        assert prepared.quality is not None
+        (error,) = prepared.quality()
+        assert error.value < 1e-5
 
 
 FAMILIES = [transforms.Affine(), transforms.Similarity(), transforms.Projective(),

@@ -13,10 +13,14 @@ from stn_core.transforms.transform import Transform
 
 from ...errors import BenchError
 
-Kind = Literal["rts", "crop"]
+Kind = Literal["rts", "crop", "half"]
 
 # Largest angle in degrees, smallest and largest scale, largest shift.
-RANGES = {"rts": (45.0, 0.7, 1.2, 0.2), "crop": (10.0, 0.28, 0.4, 0.2)}
+RANGES = {
+    "rts": (45.0, 0.7, 1.2, 0.2),
+    "crop": (10.0, 0.28, 0.4, 0.2),
+    "half": (0.0, 0.5, 0.5, 0.2),
+}
 POINTS = (5, 5)
 ITERATIONS = 12
 STEP = 1e-5
@@ -28,9 +32,9 @@ def random_thetas(
     """One theta an image, `(count, num_params)` in float32 on the CPU: the nearest of its family.
 
     A rotation, scale and shift is drawn for each (`rts`: ±45°, 0.7 to 1.2, ±0.2; `crop`: ±10°, 0.28
-    to 0.4, ±0.2), and the family's theta is fitted to it by least squares over a grid of points:
-    exact where the family holds affine maps, the closest that it has where not. The identity, which
-    reads memory in order, comes out of neither.
+    to 0.4, ±0.2; `half`: 0°, 0.5, ±0.2), and the family's theta is fitted to it by least squares
+    over a grid of points: exact where the family holds affine maps, the closest that it has where
+    not. The identity, which reads memory in order, comes out of neither.
 
     Raises:
         BenchError: The family's theta depends on the image.

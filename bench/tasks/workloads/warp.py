@@ -16,7 +16,7 @@ from ...errors import BenchError
 from ...measurement import rotated
 from ...results import Metric
 from ..task import Place
-from .thetas import random_thetas
+from .thetas import Kind, random_thetas
 from .workload import Prepared, numeric_error
 
 DTYPES = {
@@ -38,7 +38,8 @@ class Warp:
         sampler: How the maps are read.
         shape: `(batch, channels, height, width)`.
         output_size: `(height, width)`; the maps' own when None.
-        thetas: `rts`: rotation ±45°, scale 0.7 to 1.2, shift ±0.2; `crop`: ±10°, 0.28 to 0.4, ±0.2.
+        thetas: `rts`: rotation ±45°, scale 0.7 to 1.2, shift ±0.2; `crop`: ±10°, 0.28 to 0.4, ±0.2;
+            `half`: 0°, 0.5, ±0.2.
         mode: `forward` without autograd, or with the gradients of maps and thetas.
         dtype: Of the maps; thetas are float32, or float64 for maps in it.
         channels_last: Memory format of the maps.
@@ -60,7 +61,7 @@ class Warp:
             Annotated[int, Ge(1)],
         ],
         output_size: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] | None = None,
-        thetas: Literal["rts", "crop"] = "rts",
+        thetas: Literal["rts", "crop", "half"] = "rts",
         mode: Literal["forward", "forward_backward"] = "forward",
         dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32",
         channels_last: bool = False,
@@ -69,7 +70,7 @@ class Warp:
     ) -> None:
         self.transform, self.sampler, self.shape = transform, sampler, tuple(shape)
         self.output_size = tuple(output_size or shape[2:])
-        self.thetas: Literal["rts", "crop"] = thetas
+        self.thetas: Kind = thetas
         self.mode, self.dtype = mode, DTYPES[dtype]
         self.channels_last, self.backend, self.execution = channels_last, backend, execution
 
