@@ -1,27 +1,32 @@
 """How fast warps are on this CPU, beside other libraries: `python benchmarks/sampler_cpu.py`.
 
-Writes results/reference/sampler_cpu/: `sampler_cpu.json`, all medians and minima in microseconds,
-and `sampler_cpu.md`, ratios. Takes about five minutes; nothing else should run meanwhile. The
-contenders of a row are interleaved call by call in one process. Every setting of the allocator is a
-process of its own. For one shape or a few: `--shapes mnist,attn`. Needs kornia and OpenCV.
+Writes results/reference/sampler_cpu/: `results.json`, all medians and minima in microseconds and
+all errors, and `report.md`. Takes about five minutes; nothing else should run meanwhile. The
+contenders of a row take turns call by call in one process, on the same tensors. Every setting of
+the allocator is a process of its own. For some shapes: `--shapes mnist,attn`. Needs kornia and
+OpenCV, and for `torch.compile` a C++ compiler.
 """
 
 import argparse
+import importlib.metadata
 import json
-import math
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from sampler_cpu_report import markdown
+from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from bench.models.cnn import CNN
+from bench.tasks.workloads.thetas import Kind, random_thetas, wake
 from stn_core import (
     LocalisationNetwork,
     SpatialTransformer,
@@ -34,14 +39,15 @@ from stn_core.kernels.library import processor
 
 OUT = Path(__file__).parent.parent / "results" / "reference" / "sampler_cpu"
 # (batch, channels, height, width), the output's side, the kind of theta.
-SHAPES = {
-    "mnist": ((256, 1, 28, 28), 28, "turn"),
+SHAPES: dict[str, tuple[tuple[int, ...], int, Kind]] = {
+    "mnist": ((256, 1, 28, 28), 28, "rts"),
     "attn": ((128, 1, 60, 60), 20, "crop"),
-    "feat32": ((64, 64, 32, 32), 32, "turn"),
-    "img224": ((32, 3, 224, 224), 224, "turn"),
+    "feat32": ((64, 64, 32, 32), 32, "rts"),
+    "img224": ((32, 3, 224, 224), 224, "rts"),
     "inc14": ((32, 192, 28, 28), 14, "half"),
     "cub448": ((8, 3, 448, 448), 224, "half"),
 }
+# The output's size, and the control points.
 SPLINES = {
     "mnist": ((256, 1, 28, 28), (28, 28), (4, 4)),
     "attn": ((128, 1, 60, 60), (28, 28), (4, 4)),
@@ -49,6 +55,7 @@ SPLINES = {
     "img224": ((8, 3, 224, 224), (224, 224), (4, 4)),
     "feat32": ((64, 64, 32, 32), (32, 32), (4, 4)),
 }
+CASES = ("float32", "channels_last", "bfloat16", "nearest", "bicubic")
 # What glibc does with freed memory: by default large outputs are fresh pages at every call.
 ALLOCATORS = {
     "default": {},
@@ -58,167 +65,204 @@ ALLOCATORS = {
         "MALLOC_TOP_PAD_": str(256 << 20),
     },
 }
+SAMPLERS = {"nearest": samplers.Nearest(), "bicubic": samplers.Bicubic()}
 Run = Callable[[], Any]
+Warp = Callable[[Tensor, Tensor], Tensor]
 
 
-def thetas(count: int, kind: str) -> torch.Tensor:
-    """Random matrices: turned and scaled; crops of a third; crops of half, shifted only."""
-    generator = torch.Generator().manual_seed(0)
-
-    def between(low: float, high: float) -> torch.Tensor:
-        return torch.rand(count, generator=generator) * (high - low) + low
-
-    turn, scale, shift = {
-        "turn": (math.pi / 4, (0.7, 1.2), 0.2),
-        "crop": (0.1, (0.28, 0.40), 0.4),
-        "half": (0.0, (0.5, 0.5), 0.4),
-    }[kind]
-    angle, s = between(-turn, turn), between(*scale)
-    x, y = between(-shift, shift), between(-shift, shift)
-    cos, sin = s * angle.cos(), s * angle.sin()
-    return torch.stack([cos, -sin, x, sin, cos, y], 1)
-
-
-def rows(names: list[str], threads: int) -> list[dict[str, Any]]:
-    """All measurements with so many threads."""
+def rows(names: list[str], threads: int, allocator: str) -> Iterator[dict[str, Any]]:
+    """All measurements with so many threads; with glibc's defaults those in float32 alone."""
     torch.set_num_threads(threads)
-    found = []
+    is_full = allocator == "raised"
     for name in names:
         shape, side, kind = SHAPES[name]
-        theta, image = thetas(shape[0], kind), torch.randn(shape)
-        for case in ("float32", "channels_last", "bfloat16", "nearest"):
+        theta = random_thetas(transforms.Affine(), shape[0], kind, torch.Generator())
+        plain = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        for case in CASES if is_full else CASES[:1]:
             if case == "channels_last" and shape[1] < 16:
                 continue
-            for what, contenders in affine_contenders(image, theta, side, case).items():
+            image = as_asked(plain, case)
+            warps = affine_warps(side, case)
+            errors = errors_of(warps, image, theta) if is_full and case != "nearest" else {}
+            rivals = foreign(image, theta, side, threads) if is_full and case == "float32" else {}
+            for what, runs in both(warps, image, theta, case == "nearest").items():
                 label = {"threads": threads, "shape": name, "case": case, "what": what}
-                found.append(label | {"times": timed(contenders)})
+                times = timed(runs | rivals.get(what, {}))
+                yield label | {"times": times, "errors": errors}
     for name, (shape, size, control) in SPLINES.items():
         if name in names or name == "text":
-            contenders = spline_contenders(torch.randn(shape), size, control)
-            label = {"threads": threads, "shape": name, "case": "spline", "what": "backward"}
-            found.append(label | {"times": timed(contenders)})
-    label = {"threads": threads, "shape": "mnist", "case": "training step", "what": "backward"}
-    return [*found, label | {"times": timed(step_contenders())}]
+            warps, image, theta = spline_warps(shape, size, control)
+            errors = errors_of(warps, image, theta) if is_full else {}
+            for what, runs in both(warps, image, theta, False).items():
+                label = {"threads": threads, "shape": name, "case": "spline", "what": what}
+                yield label | {"times": timed(runs), "errors": errors}
+    if is_full:
+        label = {"threads": threads, "shape": "mnist", "case": "training step", "what": "backward"}
+        yield label | {"times": timed(step_runs()), "errors": {}}
 
 
-def affine_contenders(
-    image: torch.Tensor, theta: torch.Tensor, side: int, case: str
-) -> dict[str, dict[str, Run]]:
-    """Who warps, for the forward pass and for that with the gradients of image and theta."""
+def as_asked(image: Tensor, case: str) -> Tensor:
+    """The image in the memory format or type that a case is about."""
     if case == "channels_last":
-        image = image.contiguous(memory_format=torch.channels_last)
-    if case == "bfloat16":
-        image = image.bfloat16()
-    sampler = samplers.Nearest() if case == "nearest" else samplers.Bilinear()
-    mode = "nearest" if case == "nearest" else "bilinear"
-    size = [*image.shape[:2], side, side]
+        return image.contiguous(memory_format=torch.channels_last)
+    return image.bfloat16() if case == "bfloat16" else image
 
-    def of_torch(image: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+
+def affine_warps(side: int, case: str) -> dict[str, Warp]:
+    """torch, this library, and the grid that it makes where it has no kernel."""
+    mode = case if case in SAMPLERS else "bilinear"
+
+    def of_torch(image: Tensor, theta: Tensor) -> Tensor:
+        size = [*image.shape[:2], side, side]
         grid = affine_grid(theta.view(-1, 2, 3), size, align_corners=False)
         # In 16 bits torch's own is wrong by pixels, and beyond 181 x 181 reads foreign memory.
-        read = grid_sample(image.float(), grid, mode=mode, align_corners=False)
-        return read.to(image.dtype)
+        wide = image.to(torch.promote_types(image.dtype, torch.float32))
+        return grid_sample(wide, grid, mode=mode, align_corners=False).to(image.dtype)
 
-    def of_fused(kind: str):
-        def run(image: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    sampler, affine = SAMPLERS.get(case, samplers.Bilinear()), transforms.Affine()
+
+    def ours(kind: str, backend: Any) -> Warp:
+        def run(image: Tensor, theta: Tensor) -> Tensor:
             os.environ["STN_CORE_CPU"] = kind
-            options = {"sampler": sampler, "output_size": (side, side)}
-            return warp(image, theta, transforms.Affine(), **options, backend="fused")
+            size = (side, side)
+            return warp(image, theta, affine, sampler=sampler, output_size=size, backend=backend)
 
         return run
 
     best = processor()
-    functions = {"torch": of_torch, "fused": of_fused(best)}
-    if best == "avx512":
-        functions["fused avx2"] = of_fused("avx2")
-    forward: dict[str, Run] = {
-        name: lambda f=function: f(image, theta) for name, function in functions.items()
-    }
+    warps = {"ours": ours(best, "auto"), "torch": of_torch}
     if case == "float32":
-        forward |= foreign(image, theta, side)
-    leaves = image.clone().requires_grad_(), theta.clone().requires_grad_()
-    upstream = torch.randn(size).to(image)
-    slow = leaves if case != "nearest" else leaves[:1]
-    backward: dict[str, Run] = {
-        name: lambda f=function: torch.autograd.grad(f(*leaves), slow, upstream)
-        for name, function in functions.items()
+        warps["grid"] = ours(best, "torch")
+    if best == "avx512":
+        warps["ours, avx2"] = ours("avx2", "auto")
+    return warps
+
+
+def both(
+    warps: dict[str, Warp], image: Tensor, theta: Tensor, is_flat: bool
+) -> dict[str, dict[str, Run]]:
+    """Forward; and forward with the gradients of image and theta, where theta has one."""
+    leaves = image.clone(memory_format=torch.preserve_format).requires_grad_()
+    asked = (leaves, theta.clone().requires_grad_())
+    upstream = torch.randn_like(next(iter(warps.values()))(image, theta))
+
+    def backward(function: Warp) -> Run:
+        by = asked[:1] if is_flat else asked
+        return lambda: torch.autograd.grad(function(*asked), by, upstream)
+
+    return {
+        "forward": {name: lambda f=f: f(image, theta) for name, f in warps.items()},
+        "backward": {name: backward(f) for name, f in warps.items()},
     }
-    return {"forward": forward, "backward": backward}
 
 
-def foreign(image: torch.Tensor, theta: torch.Tensor, side: int) -> dict[str, Run]:
-    """kornia, and OpenCV image by image, with the same maps in pixels."""
+def errors_of(warps: dict[str, Warp], image: Tensor, theta: Tensor) -> dict[str, list[float]]:
+    """Relative distances of output, image's and theta's gradient from torch's in float64."""
+
+    def all_of(function: Warp, *dtypes: torch.dtype) -> list[Tensor]:
+        given = zip((image, theta), dtypes, strict=True)
+        leaves = [t.detach().to(dtype).requires_grad_() for t, dtype in given]
+        output = function(*leaves)
+        upstream = torch.cos(torch.arange(output.numel())).view(output.shape).to(image.dtype)
+        return [output, *torch.autograd.grad(output, leaves, upstream.to(output))]
+
+    exact = all_of(warps["torch"], torch.float64, torch.float64)
+    found = {name: all_of(warps[name], image.dtype, torch.float32) for name in ("ours", "torch")}
+    return {
+        name: [float((g - e).norm() / e.norm()) for g, e in zip(given, exact, strict=True)]
+        for name, given in found.items()
+    }
+
+
+def foreign(image: Tensor, theta: Tensor, side: int, threads: int) -> dict[str, dict[str, Run]]:
+    """Rivals with the same maps: kornia, OpenCV image by image, and torch's compiler.
+
+    The compiler only with one thread, for each of its graphs takes half a minute to compile.
+    """
     import cv2
     from kornia.geometry.transform import warp_affine
 
+    torch_warp = affine_warps(side, "float32")["torch"]
     width = image.shape[3]
-    matrix = torch.zeros(len(theta), 3, 3, dtype=torch.float64)
+    matrix = torch.eye(3, dtype=torch.float64).repeat(len(theta), 1, 1)
     matrix[:, :2] = theta.view(-1, 2, 3).double()
-    matrix[:, 2, 2] = 1
-    to_pixels = torch.tensor([[width / 2, 0, (width - 1) / 2], [0, width / 2, (width - 1) / 2]])
-    to_pixels = torch.cat([to_pixels, torch.tensor([[0.0, 0, 1]])]).double()
-    from_pixels = torch.tensor([[2 / side, 0, 1 / side - 1], [0, 2 / side, 1 / side - 1]])
-    from_pixels = torch.cat([from_pixels, torch.tensor([[0.0, 0, 1]])]).double()
-    reading = to_pixels @ matrix @ from_pixels
+    last = [0, 0, 1]
+    to_pixels = [[width / 2, 0, (width - 1) / 2], [0, width / 2, (width - 1) / 2], last]
+    from_pixels = [[2 / side, 0, 1 / side - 1], [0, 2 / side, 1 / side - 1], last]
+    reading = torch.tensor(to_pixels).double() @ matrix @ torch.tensor(from_pixels).double()
     forth = reading.inverse()[:, :2].float()
-    runs: dict[str, Run] = {"kornia": lambda: warp_affine(image, forth, (side, side))}
+
+    def of_kornia(image: Tensor, forth: Tensor) -> Tensor:
+        return warp_affine(image, forth, (side, side))
+
+    found = both({"kornia": of_kornia}, image, forth, False)
+    right = torch_warp(image, theta)
+    assert (of_kornia(image, forth) - right).abs().median() < 1e-3, "kornia warps otherwise"
     if image.shape[1] <= 4:
-        cv2.setNumThreads(torch.get_num_threads())
+        cv2.setNumThreads(threads)
         pictures = [picture.permute(1, 2, 0).contiguous().numpy() for picture in image]
         maps = [m.numpy() for m in reading[:, :2]]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        runs["opencv"] = lambda: [
-            cv2.warpAffine(picture, m, (side, side), flags=flags)
-            for picture, m in zip(pictures, maps, strict=True)
-        ]
-    return runs
+
+        def of_opencv() -> list[Any]:
+            pairs = zip(pictures, maps, strict=True)
+            return [cv2.warpAffine(u, m, (side, side), flags=flags) for u, m in pairs]
+
+        first = torch.from_numpy(of_opencv()[0]).view(side, side, -1).movedim(-1, 0)
+        assert (first - right[0]).abs().median() < 1e-3, "OpenCV warps otherwise"
+        found["forward"]["opencv"] = of_opencv
+    if threads == 1:
+        torch.compiler.reset()
+        compiled = both({"compile": torch.compile(torch_warp, dynamic=False)}, image, theta, False)
+        found = {what: runs | compiled[what] for what, runs in found.items()}
+    return found
 
 
-def spline_contenders(
-    image: torch.Tensor, size: tuple[int, int], control: tuple[int, int]
-) -> dict[str, Run]:
-    """The usual way, an inverse and a batched product, and this library; with gradients."""
+def spline_warps(
+    shape: tuple[int, ...], size: tuple[int, int], control: tuple[int, int]
+) -> tuple[dict[str, Warp], Tensor, Tensor]:
+    """The usual way, an inverse and a batched product, and this library; an image and thetas."""
     spline = transforms.ThinPlateSpline(control)
-    start = spline.identity.float()
-    theta = start + 0.05 * torch.randn(len(image), len(start))
-    leaves = image.requires_grad_(), theta.requires_grad_()
-    upstream = torch.randn(*image.shape[:2], *size)
+    generator = torch.Generator().manual_seed(2)
+    image = torch.randn(shape, generator=generator)
+    start = spline.identity
+    theta = (start + 0.05 * torch.randn(shape[0], len(start), generator=generator)).float()
     points = start.view(-1, 2)
     count = len(points)
 
-    def kernel(squared: torch.Tensor) -> torch.Tensor:
-        return squared * torch.log(squared + 1e-6)
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        squared = (a[:, None] - b).square().sum(-1)
+        return torch.xlogy(squared, squared)
 
     lattice = transforms.Affine().grid(torch.eye(2, 3).view(1, 6), size, align_corners=False)
-    targets = lattice.view(-1, 2)
-    ones = torch.ones(count, 1)
-    upper = torch.cat([kernel(torch.cdist(points, points).square()), ones, points], 1)
+    targets = lattice.view(-1, 2).double()
+    ones = torch.ones(count, 1, dtype=torch.float64)
+    upper = torch.cat([kernel(points, points), ones, points], 1)
     lower = torch.cat([torch.cat([ones, points], 1).T, torch.zeros(3, 3)], 1)
     system = torch.cat([upper, lower])
-    terms = torch.cat(
-        [kernel(torch.cdist(targets, points).square()), torch.ones(len(targets), 1), targets], 1
-    )
+    terms = torch.cat([kernel(targets, points), torch.ones(len(targets), 1), targets], 1)
+    constants = {t: (system.to(t), terms.to(t)) for t in (torch.float32, torch.float64)}
 
-    def usual() -> Any:
-        right = torch.cat([leaves[1].view(-1, count, 2), torch.zeros(len(image), 3, 2)], 1)
+    def usual(image: Tensor, theta: Tensor) -> Tensor:
+        system, terms = constants[theta.dtype]
+        right = torch.cat([theta.view(-1, count, 2), theta.new_zeros(len(image), 3, 2)], 1)
         weights = torch.inverse(system).expand(len(image), -1, -1).bmm(right)
         grid = terms.expand(len(image), -1, -1).bmm(weights).view(-1, *size, 2)
-        output = grid_sample(leaves[0], grid, align_corners=False)
-        return torch.autograd.grad(output, leaves, upstream)
+        return grid_sample(image, grid, align_corners=False)
 
-    def ours() -> Any:
-        output = warp(*leaves, spline, output_size=size)
-        return torch.autograd.grad(output, leaves, upstream)
+    def ours(image: Tensor, theta: Tensor) -> Tensor:
+        return warp(image, theta, spline, output_size=size)
 
-    return {"torch": usual, "fused": ours}
+    return {"ours": ours, "torch": usual}, image, theta
 
 
-def step_contenders() -> dict[str, Run]:
+def step_runs() -> dict[str, Run]:
     """A training step of the MNIST network, without and with a transformer at its input."""
     image, labels = torch.rand(256, 1, 28, 28), torch.randint(10, (256,))
     plain, behind = CNN((1, 28, 28), 10), CNN((1, 28, 28), 10)
     network = LocalisationNetwork(localisation.FCN((1, 28, 28)), transforms.Affine())
     whole = torch.nn.Sequential(SpatialTransformer(network, transforms.Affine()), behind)
+    wake(whole, 0)
 
     def step(model: torch.nn.Module) -> Run:
         def run() -> None:
@@ -230,14 +274,15 @@ def step_contenders() -> dict[str, Run]:
     return {"ST-CNN": step(whole), "CNN": step(plain)}
 
 
-def timed(contenders: dict[str, Run], seconds: float = 1.0) -> dict[str, dict[str, float]]:
+def timed(runs: dict[str, Run], seconds: float = 0.6) -> dict[str, dict[str, float]]:
     """Median and minimum of each contender's calls, in turn: so many seconds, or 5 rounds."""
-    for run in contenders.values():
+    for run in runs.values():
         run()
-    samples: dict[str, list[float]] = {name: [] for name in contenders}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples[next(iter(samples))]) < 5:
-        for name, run in contenders.items():
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    end, rounds = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or rounds < 5:
+        rounds += 1
+        for name, run in runs.items():
             start = time.perf_counter()
             run()
             samples[name].append((time.perf_counter() - start) * 1e6)
@@ -247,47 +292,19 @@ def timed(contenders: dict[str, Run], seconds: float = 1.0) -> dict[str, dict[st
     }
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """The table of ratios to `fused`, and geometric means over the shapes."""
-    lines = [
-        "# Warps on a CPU",
-        "",
-        *[f"- {name}: {value}" for name, value in results["environment"].items()],
-        "",
-        "Microseconds; `×` is the other's time over that of `fused`. Medians with one thread,",
-        "minima with more. Training step: ST-CNN over CNN.",
-        "",
-        "| allocator | threads | case | shape | pass | fused | × torch | others |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    ratios: dict[tuple[Any, ...], list[float]] = {}
-    for row in results["rows"]:
-        pick = "median" if row["threads"] == 1 else "minimum"
-        times = {name: each[pick] for name, each in row["times"].items()}
-        group = row["allocator"], row["threads"], row["case"], row["what"]
-        ours = times.pop("CNN" if "CNN" in times else "fused")
-        theirs = times.pop("ST-CNN" if "ST-CNN" in times else "torch")
-        ratios.setdefault(group, []).append(theirs / ours)
-        others = ", ".join(f"{name} × {value / ours:.2f}" for name, value in times.items())
-        cells = [*group[:3], row["shape"], group[3], f"{ours:.0f}", f"{theirs / ours:.2f}", others]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    lines += ["", "| allocator | threads | case | pass | geometric mean × torch | least |"]
-    lines += ["| --- | --- | --- | --- | --- | --- |"]
-    for group, values in ratios.items():
-        cells = [*group, f"{statistics.geometric_mean(values):.2f}", f"{min(values):.2f}"]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def environment() -> dict[str, Any]:
     """What the numbers depend on."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout
     names = [s for s in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in s]
+    packages = ("torch", "kornia", "opencv-python-headless")
     return {
         "commit": commit.strip(),
         "processor": names[0].partition(": ")[2] if names else "unknown",
+        "CPUs": os.cpu_count(),
         "kernels": processor(),
-        "torch": torch.__version__,
+        "system": f"{os.uname().sysname} {os.uname().release}, {'.'.join(platform.libc_ver())}",
+        **{name: importlib.metadata.version(name) for name in packages},
         "load before": " ".join(f"{x:.2f}" for x in os.getloadavg()),
     }
 
@@ -301,9 +318,9 @@ def main() -> None:
     parser.add_argument("--allocator", choices=ALLOCATORS, help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.allocator:
-        threads = map(int, words.threads.split(","))
-        found = [row for n in threads for row in rows(words.shapes.split(","), n)]
-        print(json.dumps([row | {"allocator": words.allocator} for row in found]))
+        for threads in map(int, words.threads.split(",")):
+            for row in rows(words.shapes.split(","), threads, words.allocator):
+                print(json.dumps({"allocator": words.allocator, **row}), flush=True)
         return
     results: dict[str, Any] = {"environment": environment(), "rows": []}
     for name, settings in ALLOCATORS.items():
@@ -311,10 +328,10 @@ def main() -> None:
         done = subprocess.run(
             command, env=os.environ | settings, stdout=subprocess.PIPE, text=True, check=True
         )
-        results["rows"] += json.loads(done.stdout)
+        results["rows"] += [json.loads(line) for line in done.stdout.splitlines()]
     words.out.mkdir(parents=True, exist_ok=True)
-    (words.out / "sampler_cpu.json").write_text(json.dumps(results, indent=1) + "\n")
-    (words.out / "sampler_cpu.md").write_text(markdown(results))
+    (words.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (words.out / "report.md").write_text(markdown(results))
     print(markdown(results))
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .backends import Backend, choose
-from .kernels.fused import fused_warp
+from .kernels import fused
 from .kernels.reference import Reference
 from .samplers.interpolation import Bilinear, Nearest
 from .samplers.padding import Padding
@@ -67,10 +67,12 @@ def warp(
     size = image.shape[2:] if output_size is None else output_size
     chosen, _ = choose(image, theta, transform, sampler, padding, backend)
     if chosen == "fused":
-        return fused_warp(
+        map, fields = _map_of(image, theta, transform, size, align_corners)
+        return fused.fused_warp(
             image,
-            _map_of(theta, transform, size, align_corners),
+            map,
             (size[0], size[1]),
+            fields=fields,
             nearest=isinstance(sampler, Nearest),
             border=padding == "border",
             align_corners=align_corners,
@@ -103,14 +105,17 @@ def check_output_size(size: Sequence[int], transform: Transform) -> None:
 
 
 def _map_of(
-    theta: Tensor, transform: Transform, size: Sequence[int], align_corners: bool
-) -> Tensor:
-    """The matrices of a linear or projective family, else the grid."""
+    image: Tensor, theta: Tensor, transform: Transform, size: Sequence[int], align_corners: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The matrices of a linear or projective family; on a CPU factors and fields; else the grid."""
     check_output_size(size, transform)
+    fields = getattr(transform, "fields", None)
+    if fields is not None and not fused.is_on_gpu(image):
+        return fields(theta, size, align_corners=align_corners)
     read = getattr(transform, "matrix", None) or getattr(transform, "homography", None)
     if read is not None:
         transform.check_theta(theta)
         matrix = read(theta.to(torch.promote_types(theta.dtype, torch.float32)))
         if matrix.shape[1:] in ((2, 3), (3, 3)):
-            return matrix
-    return transform.grid(theta, size, align_corners=align_corners)
+            return matrix, None
+    return transform.grid(theta, size, align_corners=align_corners), None

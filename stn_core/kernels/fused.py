@@ -1,7 +1,9 @@
 """The warp as one operation: an image and a map give the warped image, with no grid in memory.
 
 A map is a matrix per image, (batch, 2, 3) or (batch, 3, 3), from normalised target to source
-points, or a source point for each output pixel, (batch, height, width, 2); always float32.
+points; or a source point for each output pixel, (batch, height, width, 2); or, where there are
+fields of displacements (terms, height, width), a factor of x and of y for each, (batch, terms, 2),
+and what they make of the identity. Always float32.
 """
 
 import ctypes
@@ -20,12 +22,12 @@ _FEW = 1 << 14
 
 _ops = torch.library.Library("stn_core", "DEF")
 _ops.define(
-    "warp(Tensor image, Tensor map, SymInt height, SymInt width, bool nearest, bool border,"
-    " bool align_corners) -> Tensor"
+    "warp(Tensor image, Tensor map, Tensor? fields, SymInt height, SymInt width, bool nearest,"
+    " bool border, bool align_corners) -> Tensor"
 )
 _ops.define(
-    "warp_backward(Tensor gradient, Tensor image, Tensor map, bool nearest, bool border,"
-    " bool align_corners, bool by_image, bool by_map) -> (Tensor, Tensor)"
+    "warp_backward(Tensor gradient, Tensor image, Tensor map, Tensor? fields, bool nearest,"
+    " bool border, bool align_corners, bool by_image, bool by_map) -> (Tensor, Tensor)"
 )
 
 
@@ -34,6 +36,7 @@ def fused_warp(
     map: Float32[Tensor, "batch ..."],
     size: tuple[int, int],
     *,
+    fields: Float32[Tensor, "terms height width"] | None = None,
     nearest: bool,
     border: bool,
     align_corners: bool,
@@ -44,12 +47,13 @@ def fused_warp(
         image: float32, bfloat16 or float16, in any memory format.
         map: See the module.
         size: `(height, width)`, at least 1 each.
+        fields: See the module; constants, without a gradient.
         nearest: Whether the nearest pixel is read, instead of a bilinear mean of four.
         border: Whether the image goes on outside as its edge, instead of as zeros.
         align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
     """
     options = (nearest, border, align_corners)
-    inputs = (image, map, *size, *options)
+    inputs = (image, map, fields, *size, *options)
     if not torch.compiler.is_compiling() and peek_interpreter_stack() is not None:
         return _WarpInFunc.apply(*inputs)  # pyright: ignore[reportReturnType]
     if _is_operator_needed(image, map):
@@ -112,7 +116,7 @@ class _WarpBackward(torch.autograd.Function):
         _refuse(ctx, *gradients)
 
 
-def _forward(image, map, height, width, nearest, border, align_corners):
+def _forward(image, map, fields, height, width, nearest, border, align_corners):
     image, is_last = _layout(image)
     map = _as_map(map)
     output = _empty(image, (height, width), is_last)
@@ -120,12 +124,12 @@ def _forward(image, map, height, width, nearest, border, align_corners):
         options = {"nearest": nearest, "border": border, "align_corners": align_corners}
         _gpu().forward(image, map, output, _steps(output, is_last), **options)
     elif output.numel():
-        problem = _problem(image, map, output, is_last, nearest, border, align_corners)
+        problem = _problem(image, map, fields, output, is_last, nearest, border, align_corners)
         _run(library().stn_warp, problem)
     return output
 
 
-def _backward(gradient, image, map, nearest, border, align_corners, by_image, by_map):
+def _backward(gradient, image, map, fields, nearest, border, align_corners, by_image, by_map):
     image, is_last = _layout(image)
     map = _as_map(map)
     form = torch.channels_last if is_last else torch.contiguous_format
@@ -146,7 +150,7 @@ def _backward(gradient, image, map, nearest, border, align_corners, by_image, by
         if by_map:
             _gpu().by_map(*given, image, map, to_map, **options)
         return to_image, to_map
-    problem = _problem(image, map, gradient, is_last, nearest, border, align_corners)
+    problem = _problem(image, map, fields, gradient, is_last, nearest, border, align_corners)
     if by_image:
         problem.image_gradient = to_image.data_ptr()
         steps = _steps(to_image, is_last)
@@ -176,12 +180,12 @@ def _run(function, problem: Problem) -> None:
         raise MemoryError("There is no memory for the pixels that a thread holds at once.")
 
 
-def _problem(image, map, output, is_last, nearest, border, align_corners) -> Problem:
+def _problem(image, map, fields, output, is_last, nearest, border, align_corners) -> Problem:
     batch, channels, in_height, in_width = image.shape
     height, width = output.shape[2:]
     by_batch, by_channel, by_row, by_column = image.stride()
     if map.ndim == 3:
-        kind = 0 if map.shape[1] == 2 else 1
+        kind = 3 if fields is not None else 0 if map.shape[1] == 2 else 1
         steps = (map.stride(0), 0, 0, 0)
     else:
         kind, steps = 2, map.stride()
@@ -191,6 +195,7 @@ def _problem(image, map, output, is_last, nearest, border, align_corners) -> Pro
         *(output.data_ptr(), *_steps(output, is_last)),
         *(0, 0, 0, 0),
         *(map.data_ptr(), kind, *steps, 0),
+        *((0, 0) if fields is None else (fields.data_ptr(), len(fields))),
         *(batch, channels, in_height, in_width, height, width),
         *(TYPES[image.dtype], align_corners, nearest, border, threads),
     )
@@ -237,19 +242,19 @@ def _gradients(image, map, is_last, by_image, by_map) -> tuple[Tensor, Tensor]:
 # ---- what torch asks of an operator
 
 
-def _fake_forward(image, map, height, width, nearest, border, align_corners):
+def _fake_forward(image, map, fields, height, width, nearest, border, align_corners):
     image, is_last = _layout(image)
     return _empty(image, (height, width), is_last)
 
 
-def _fake_backward(gradient, image, map, nearest, border, align_corners, by_image, by_map):
+def _fake_backward(gradient, image, map, fields, nearest, border, align_corners, by_image, by_map):
     image, is_last = _layout(image)
     return _gradients(image, map, is_last, by_image, by_map)
 
 
 def _keep(ctx, inputs, output):
-    image, map, _, _, *options = inputs
-    ctx.save_for_backward(image, map)
+    image, map, fields, _, _, *options = inputs
+    ctx.save_for_backward(image, map, fields)
     ctx.options = options
 
 
@@ -262,7 +267,7 @@ def _differentiate(ctx, gradient):
 
 def _as_asked(gradients, by_image, by_map):
     # For each input of the operator, of which the first two are tensors.
-    return gradients[0] if by_image else None, gradients[1] if by_map else None, *[None] * 5
+    return gradients[0] if by_image else None, gradients[1] if by_map else None, *[None] * 6
 
 
 def _refuse(ctx, *gradients):
@@ -271,15 +276,16 @@ def _refuse(ctx, *gradients):
     )
 
 
-def _forward_of_batch(info, in_dims, image, map, *options):
+def _forward_of_batch(info, in_dims, image, map, fields, *options):
+    # The fields are constants, the same for all.
     image, map = _join(info.batch_size, in_dims[:2], (image, map))
-    output = torch.ops.stn_core.warp.default(image, map, *options)
+    output = torch.ops.stn_core.warp.default(image, map, fields, *options)
     return output.unflatten(0, (info.batch_size, -1)), 0
 
 
-def _backward_of_batch(info, in_dims, gradient, image, map, *options):
+def _backward_of_batch(info, in_dims, gradient, image, map, fields, *options):
     tensors = _join(info.batch_size, in_dims[:3], (gradient, image, map))
-    gradients = torch.ops.stn_core.warp_backward.default(*tensors, *options)
+    gradients = torch.ops.stn_core.warp_backward.default(*tensors, fields, *options)
     asked = options[-2:]
     parted = [
         g.unflatten(0, (info.batch_size, -1)) if is_asked else g

@@ -77,13 +77,25 @@ class ThinPlateSpline(Transform):
     def map_grid(
         self, theta: Float[Tensor, "batch num_params"], size: Sequence[int], *, align_corners: bool
     ) -> Float[Tensor, "batch *size dims"]:
-        convention = {"align_corners": align_corners, "dtype": theta.dtype, "device": theta.device}
-        points = shared_grid(size, **convention)
-        if torch.compiler.is_compiling():
-            basis = self.basis(points)
-        else:
-            basis = kept(_grid_basis, self.size, self.ridge, tuple(size), *convention.values())
+        points = shared_grid(
+            size, align_corners=align_corners, dtype=theta.dtype, device=theta.device
+        )
+        basis = self._planes(points, size, align_corners).movedim(0, -1)
         return self._bend(theta, points.unsqueeze(0), basis.unsqueeze(0))
+
+    def fields(
+        self, theta: Float[Tensor, "batch num_params"], size: Sequence[int], *, align_corners: bool
+    ) -> tuple[Float[Tensor, "batch control dims"], Float[Tensor, " control *size"]]:
+        """How far each control point is displaced, and how much of that each output pixel takes.
+
+        The second is constant: it is computed in float64 and rounded once. Arguments as for `grid`.
+        """
+        self.check_theta(theta)
+        theta = theta.to(torch.promote_types(theta.dtype, torch.float32))
+        points = shared_grid(
+            size, align_corners=align_corners, dtype=theta.dtype, device=theta.device
+        )
+        return self._displacements(theta), self._planes(points, size, align_corners)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, ridge={self.ridge}"
@@ -95,11 +107,20 @@ class ThinPlateSpline(Transform):
         return self
 
     def _bend(self, theta: Tensor, points: Tensor, basis: Tensor) -> Tensor:
-        control = _control_points(self.size, theta.device)
-        offsets = theta - control.flatten().to(theta.dtype)
-        columns = offsets.unflatten(1, (-1, self.dims)).transpose(1, 2)
+        columns = self._displacements(theta).transpose(1, 2)
         no_shift = torch.zeros_like(columns[..., :1])
         return points + apply_matrix(torch.cat([columns, no_shift], dim=-1), basis)
+
+    def _displacements(self, theta: Tensor) -> Tensor:
+        control = _control_points(self.size, theta.device)
+        return (theta - control.flatten().to(theta.dtype)).unflatten(1, (-1, self.dims))
+
+    def _planes(self, points: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+        """The basis of a grid's points, one plane in memory per control point."""
+        if torch.compiler.is_compiling():
+            return self.basis(points).movedim(-1, 0).contiguous()
+        where = (tuple(size), align_corners, points.dtype, points.device)
+        return kept(_grid_basis, self.size, self.ridge, *where)
 
     def _solve(self, device: torch.device) -> Tensor:
         return kept(_solution, self.size, self.ridge, device)
@@ -142,8 +163,7 @@ def _grid_basis(
 ) -> Tensor:
     points = canonical_grid(out_size, align_corners=align_corners, dtype=dtype, device=device)
     basis = _basis(points, size, kept(_solution, size, ridge, device))
-    # One plane in memory per control point, as `apply_matrix` reads it.
-    return basis.movedim(-1, 0).contiguous().movedim(0, -1)
+    return basis.movedim(-1, 0).contiguous()
 
 
 def _kernel(squared: Tensor, dims: int) -> Tensor:

@@ -18,7 +18,9 @@ class Transform(nn.Module, ABC):
     `map_points`. One that is closed under inversion also has `inverse(theta)`, the `theta` of the
     inverse map; the `Inverse` of any other is numeric.
     One whose maps are all linear has `matrix(theta)`, of shape (batch, dims, dims + 1), or where
-    they are projective `homography(theta)`, and is then warped without a grid.
+    they are projective `homography(theta)`, and is then warped without a grid. So is one whose maps
+    are the identity and a sum of displacements that `theta` only scales: its `fields(theta, size)`
+    are the factors, (batch, terms, dims), and the displacements, (terms, *size).
 
     Attributes:
         dims: How many coordinates a point has, 2 or 3.

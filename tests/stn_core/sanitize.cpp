@@ -31,13 +31,16 @@ void warp_once() {
   p.batch = pick(1, 3), p.channels = pick(1, 18);
   p.in_height = pick(1, side), p.in_width = pick(1, side);
   p.height = pick(1, side), p.width = pick(1, side);
-  p.type = pick(0, 2), p.kind = pick(0, 2), p.nearest = pick(0, 1), p.border = pick(0, 1);
+  p.type = pick(0, 2), p.kind = pick(0, 3), p.nearest = pick(0, 1), p.border = pick(0, 1);
   p.align_corners = pick(0, 1), p.threads = pick(1, 3);
   int64_t in = p.in_height * p.in_width, out = p.pixels();
   bool is_last = pick(0, 1) && p.channels > 1;
   Buffer image(p.batch * p.channels * in, p.type), output(p.batch * p.channels * out, p.type);
   Buffer image_gradient(p.batch * p.channels * in, p.type);
-  int64_t parameters = p.kind == kAffine ? 6 : p.kind == kProjective ? 9 : 2 * out;
+  p.terms = pick(1, 6);
+  int64_t sizes[] = {6, 9, 2 * out, 2 * p.terms}, parameters = sizes[p.kind];
+  Buffer fields(p.terms * out, kFloat);
+  p.fields_ = fields.start();
   Buffer map(p.batch * parameters, kFloat), map_gradient(p.batch * parameters, kFloat);
   auto theta = reinterpret_cast<float*>(map.bytes.data());
   float scale = pick(0, 4) ? 1 : pick(0, 1) ? 1e6f : 1e38f;

@@ -209,6 +209,45 @@ def test_error_is_at_most_that_of_torch(processor, size):
         assert error <= 1.05 * its + 1e-7 * right.norm()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (16, 16), (33, 70)])
+@pytest.mark.parametrize("control", [(2, 2), (4, 4), (2, 10)])
+def test_spline_is_its_grid_in_float64(processor, size, control):
+    """Sizes of less than a vector, of whole blocks of vectors, and of more than a block of sums."""
+    spline = t.ThinPlateSpline(control)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(3, spline.num_params, generator=generator, dtype=torch.float64)
+    theta, image = spline.identity + 0.1 * noise, images(3, 6, 20, 30)
+    gradient = torch.randn(3, 6, *size, generator=generator, dtype=torch.float64)
+
+    def all_of(backend, dtype):
+        leaves = image.to(dtype).requires_grad_(), theta.to(dtype).requires_grad_()
+        output = warp(*leaves, spline, output_size=size, backend=backend)
+        return output, *torch.autograd.grad(output, leaves, gradient.to(dtype))
+
+    exact, ours = all_of("torch", torch.float64), all_of("fused", torch.float32)
+    for mine, right in zip(ours, exact, strict=True):
+        assert (mine - right).norm() <= 1e-5 * right.norm()
+
+
+def test_a_spline_that_moves_nothing_gives_the_image_to_the_bit(processor):
+    spline, image = t.ThinPlateSpline((3, 4)), images(2, 3, 19, 27, dtype=torch.float32)
+    theta = spline.identity.float().repeat(2, 1)
+    assert torch.equal(warp(image, theta, spline, backend="fused"), image)
+
+
+def test_large_results_and_windows_read_where_they_lie():
+    """Results of some pages of 2 MB; a crop inside a larger image, read inside that."""
+    image = images(2, 1, 1500, 1500, dtype=torch.float32)
+    theta = torch.tensor([[0.4, 0.1, 0.2, -0.1, 0.5, 0.1]]).repeat(2, 1)
+    for part, size in ((image, (1500, 1500)), (image[:, :, 300:1200, 200:1400], (64, 64))):
+        exact, ours = (
+            warp(part.to(dtype), theta.to(dtype), t.Affine(), output_size=size, backend=backend)
+            for dtype, backend in ((torch.float64, "torch"), (torch.float32, "fused"))
+        )
+        # Of coordinates up to 1500 in float32.
+        torch.testing.assert_close(ours.double(), exact, atol=2e-3, rtol=0)
+
+
 @pytest.mark.parametrize("side", [28, 64, 200])
 def test_bfloat16_loses_the_rounding_of_the_output_alone(side):
     image = images(2, 3, side, side, dtype=torch.float32).bfloat16()
@@ -253,10 +292,11 @@ def test_operators_are_what_torch_expects():
         matrix = torch.eye(2, 3).mul(0.7).repeat(2, 1, 1).requires_grad_()
         points = (0.8 * canonical_grid((3, 6), align_corners=False)).repeat(2, 1, 1, 1)
         for map in (matrix, points.detach().requires_grad_()):
-            arguments = (image, map, 3, 6, False, False, False)
+            arguments = (image, map, None, 3, 6, False, False, False)
             torch.library.opcheck(torch.ops.stn_core.warp.default, arguments)
             upstream = torch.ones(2, channels, 3, 6)
-            detached = (upstream, image.detach(), map.detach(), False, False, False, True, True)
+            options = (None, False, False, False, True, True)
+            detached = (upstream, image.detach(), map.detach(), *options)
             torch.library.opcheck(torch.ops.stn_core.warp_backward.default, detached)
 
 

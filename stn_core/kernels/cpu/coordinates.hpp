@@ -3,7 +3,6 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
 #include "problem.hpp"
 #include "vector.hpp"
@@ -214,6 +213,22 @@ struct Projective final : Source {
   }
 };
 
+// Which coordinates of a chunk are not finite, and some number for what its last vector holds beyond.
+inline void find_lost(Chunk& k) {
+  for (int i = k.count; i % kLanes; i++) k.x[i] = k.x[i - 1], k.y[i] = k.y[i - 1];
+  I lost{};
+  F limit = splat<kLanes>(INFINITY);
+  for (int i = 0; i < k.count; i += kLanes) {
+    F x = load<F>(k.x + i), y = load<F>(k.y + i);
+    lost |= ~((x < limit) & (x > -limit) & (y < limit) & (y > -limit));
+  }
+  k.any_lost = false;
+  for (int i = 0; i < kLanes; i++) k.any_lost |= lost[i] != 0;
+  if (k.any_lost)
+    for (int i = 0; i < k.count; i++)
+      k.is_lost[i] = !(std::fabs(k.x[i]) < INFINITY && std::fabs(k.y[i]) < INFINITY);
+}
+
 // A dense grid of normalised points, with a gradient for each.
 struct Dense final : Source {
   const Problem& p;
@@ -229,7 +244,6 @@ struct Dense final : Source {
         gradient(p.map_gradient<float>() + n * 2 * p.width * p.height) {}
 
   void fill(Chunk& k) const override {
-    k.any_lost = false;
     float half_x = float(ax.half), half_y = float(ay.half);
     float middle_x = float(ax.middle), middle_y = float(ay.middle);
     int64_t row = k.first / p.width, column = k.first % p.width;
@@ -248,18 +262,7 @@ struct Dense final : Source {
       }
       at += count;
     }
-    // What the last vector holds beyond the end is some number.
-    for (int i = k.count; i % kLanes; i++) k.x[i] = k.x[i - 1], k.y[i] = k.y[i - 1];
-    I lost{};
-    F limit = splat<kLanes>(INFINITY);
-    for (int i = 0; i < k.count; i += kLanes) {
-      F x = load<F>(k.x + i), y = load<F>(k.y + i);
-      lost |= ~((x < limit) & (x > -limit) & (y < limit) & (y > -limit));
-    }
-    for (int i = 0; i < kLanes; i++) k.any_lost |= lost[i] != 0;
-    if (k.any_lost)
-      for (int i = 0; i < k.count; i++)
-        k.is_lost[i] = !(std::fabs(k.x[i]) < INFINITY && std::fabs(k.y[i]) < INFINITY);
+    find_lost(k);
   }
 
   void add(Chunk& k, double*, bool is_first) const override {
@@ -276,27 +279,21 @@ struct Dense final : Source {
   }
 };
 
-inline std::unique_ptr<Source> source_of(const Problem& p, int64_t n) {
-  if (p.kind == kAffine) return std::make_unique<Affine>(p, n);
-  if (p.kind == kProjective) return std::make_unique<Projective>(p, n);
-  return std::make_unique<Dense>(p, n);
-}
-
 inline F floor_of(F x, I& whole) {
   I cut = __builtin_convertvector(x, I);
   whole = cut + (__builtin_convertvector(cut, F) > x);
   return __builtin_convertvector(whole, F);
 }
 
-// From coordinates to cells of the window and places in them.
+// From coordinates to cells of the window, whose rows are so far apart, and places in them.
 template <bool Nearest>
-inline void locate(const Problem& p, const Window& w, Chunk& k) {
+inline void locate(const Problem& p, const Window& w, ptrdiff_t row, Chunk& k) {
   float low = p.border ? 0 : -2;
   F low_x = splat<kLanes>(low), high_x = splat<kLanes>(float(p.border ? p.in_width - 1 : p.in_width));
   F low_y = splat<kLanes>(low), high_y = splat<kLanes>(float(p.border ? p.in_height - 1 : p.in_height));
   I left = splat<kLanes>(int32_t(w.left)), right = splat<kLanes>(int32_t(w.right));
   I top = splat<kLanes>(int32_t(w.top)), bottom = splat<kLanes>(int32_t(w.bottom));
-  I width = splat<kLanes>(int32_t(w.width()));
+  I width = splat<kLanes>(int32_t(row));
   F one = splat<kLanes>(1.0f);
   for (int i = 0; i < k.count; i += kLanes) {
     F raw_x = load<F>(k.x + i), raw_y = load<F>(k.y + i);

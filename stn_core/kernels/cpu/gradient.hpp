@@ -46,11 +46,6 @@ STN_INLINE void slopes(const Problem& p, const float* packed, ptrdiff_t row, con
       if (k.is_lost[i]) k.dx[i] = k.dy[i] = 0;
 }
 
-template <class V>
-STN_INLINE void add_to(float* to, V value) {
-  store(to, load<V>(to) + value);
-}
-
 // Cells of one channel hold what goes to their four corners apart, nw ne sw se, so that each point
 // touches one place; `fold` brings it to the pixels.
 constexpr int kCorners = 4;
@@ -149,19 +144,18 @@ void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, cons
 
 // `total` is where a map with few parameters sums up, or null for one gradient a point.
 template <int L, bool Nearest>
-void differentiate_part(const Problem& p, int64_t n, int64_t c, double* total) {
+void differentiate_part(const Problem& p, const Source& source, int64_t n, int64_t c, double* total) {
   static thread_local Scratch image_scratch, gradient_scratch;
   static thread_local Chunk k;
   constexpr int kCell = L == 1 ? kCorners : L;
   alignas(64) float g[Chunk::kRoom * L];
-  auto source = source_of(p, n);
-  if (source->is_lost) {
+  if (source.is_lost) {
     if (p.image_gradient)
       for (int64_t y = 0; y < p.in_height; y++)
         clear(gradient_run(p, L, n, c, y, 0), p.in_width);
     return;
   }
-  Window w = window_of(p, *source, k, 0, p.pixels());
+  Window w = window_of(p, source, k, 0, p.pixels());
   float *packed = nullptr, *gathered = nullptr;
   if (p.map_gradient_ && !Nearest) {
     packed = image_scratch.floats(w.cells() * L + kLanes);
@@ -176,8 +170,8 @@ void differentiate_part(const Problem& p, int64_t n, int64_t c, double* total) {
     gathered += before;
   }
   for (int64_t i = 0; i < p.pixels(); i += kChunk) {
-    start(*source, k, i, p.pixels());
-    locate<Nearest>(p, w, k);
+    start(source, k, i, p.pixels());
+    locate<Nearest>(p, w, w.width(), k);
     pack<L>(output_run(p, L, n, c, i), k.count, g);
     std::fill(g + k.count * L, g + (k.count + 15) / 16 * 16 * L, 0.0f);
     if (k.any_lost)
@@ -185,7 +179,7 @@ void differentiate_part(const Problem& p, int64_t n, int64_t c, double* total) {
         if (k.is_lost[j]) std::fill(g + j * L, g + (j + 1) * L, 0.0f);
     if (packed) slopes<L>(p, packed, w.width(), g, k);
     if (gathered) scatter<L, Nearest>(gathered, w.width(), g, k);
-    if (packed) source->add(k, total, c == 0);
+    if (packed) source.add(k, total, c == 0);
   }
   if (gathered) unpack_window<L>(p, w, n, c, gathered);
 }
@@ -193,22 +187,26 @@ void differentiate_part(const Problem& p, int64_t n, int64_t c, double* total) {
 template <int L, bool Nearest>
 void differentiate(const Problem& p) {
   int64_t groups = (p.channels + L - 1) / L;
-  if (p.kind == kDense) {
+  if (p.kind >= kDense) {
     // A point's gradient is a sum over the channels, in their order.
     in_parallel(int(p.threads), p.batch, [&](int64_t n) {
-      for (int64_t c = 0; c < p.channels; c += L) differentiate_part<L, Nearest>(p, n, c, nullptr);
+      auto source = source_of(p, n, 0, p.pixels());
+      for (int64_t c = 0; c < p.channels; c += L)
+        differentiate_part<L, Nearest>(p, *source, n, c, nullptr);
+      if (p.map_gradient_ && !Nearest) source->finish(nullptr, n);
     });
     return;
   }
   std::vector<double> totals(p.batch * groups * kSums);
   in_parallel(int(p.threads), p.batch * groups, [&](int64_t i) {
-    differentiate_part<L, Nearest>(p, i / groups, i % groups * L, totals.data() + i * kSums);
+    auto source = source_of(p, i / groups, 0, p.pixels());
+    differentiate_part<L, Nearest>(p, *source, i / groups, i % groups * L, totals.data() + i * kSums);
   });
   if (!p.map_gradient_) return;
   for (int64_t n = 0; n < p.batch; n++) {
     double total[kSums] = {};
     for (int64_t i = 0; i < groups * kSums; i++) total[i % kSums] += totals[n * groups * kSums + i];
-    source_of(p, n)->finish(total, n);
+    source_of(p, n, 0, 0)->finish(total, n);
   }
 }
 

@@ -4,6 +4,8 @@
 
 namespace {
 
+enum Type { kFloat, kBfloat16, kFloat16 };
+
 // All steps are in elements of the tensor, and all tensors but the map have one `type`.
 struct Problem {
   int64_t image, image_batch_step, image_channel_step, image_row_step, image_column_step;
@@ -11,6 +13,7 @@ struct Problem {
   int64_t image_gradient, gradient_batch_step, gradient_channel_step, gradient_pixel_step;
   int64_t map_, kind, map_batch_step, map_row_step, map_column_step, map_coordinate_step;
   int64_t map_gradient_;
+  int64_t fields_, terms;  // what a map of kind kFields is a sum of, (terms, height, width)
   int64_t batch, channels, in_height, in_width, height, width;
   int64_t type, align_corners, nearest, border, threads;
 
@@ -22,10 +25,14 @@ struct Problem {
   T* map_gradient() const {
     return reinterpret_cast<T*>(map_gradient_);
   }
+  const float* fields() const { return reinterpret_cast<const float*>(fields_); }
   int64_t pixels() const { return height * width; }
+  int64_t bytes_of_images(int64_t pixels) const {
+    return batch * channels * pixels * (type == kFloat ? 4 : 2);
+  }
 };
 
-enum Type { kFloat, kBfloat16, kFloat16 };
-enum Kind { kAffine, kProjective, kDense };
+// The last two know a source for each point apart.
+enum Kind { kAffine, kProjective, kDense, kFields };
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Forward: pack the window of a few channels, read it at the points, and unpack what was read.
 #pragma once
-#include "coordinates.hpp"
+#include "fields.hpp"
 #include "layout.hpp"
 #include "parallel.hpp"
 
@@ -34,6 +34,26 @@ void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float*
     pack<L>(image_run(p, L, n, c, y, x0), x1 - x0, packed + (x0 - w.left) * L);
     std::memset(packed + (x1 - w.left) * L, 0, (w.right + 2 - x1) * L * sizeof(float));
   }
+}
+
+// Pixels of a window: packed, or where they lie.
+struct View {
+  const float* start;
+  ptrdiff_t row;  // from row to row, in pixels
+};
+
+// Of one channel of floats a window inside the image is read as it lies.
+template <int L>
+View view(const Problem& p, const Window& w, int64_t n, int64_t c, Scratch& scratch) {
+  bool is_inside = w.left >= 0 && w.top >= 0 && w.right + 1 < p.in_width && w.bottom + 1 < p.in_height;
+  if (L == 1 && p.type == kFloat && p.image_column_step == 1 && is_inside &&
+      w.height() * p.image_row_step < INT32_MAX) {
+    AnyRun run = image_run(p, L, n, c, w.top, w.left);
+    return {run.run<float>().start, ptrdiff_t(p.image_row_step)};
+  }
+  float* packed = scratch.floats(w.cells() * L + kLanes);
+  pack_window<L>(p, w, n, c, packed);
+  return {packed, ptrdiff_t(w.width())};
 }
 
 // The four pixels round a point; of one channel, those round `kLanes` points.
@@ -78,9 +98,10 @@ STN_INLINE V interpolate(const C& c, V fx, V fy) {
   return north + fy * (south - north);
 }
 
-// `row` is the width of the window.
 template <int L, bool Nearest>
-STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, float* out) {
+STN_INLINE void read(const View& view, const Chunk& k, float* out) {
+  const float* packed = view.start;
+  ptrdiff_t row = view.row;
   if constexpr (L == 1) {
     for (int i = 0; i < k.count; i += kLanes) {
       if constexpr (Nearest) {
@@ -103,24 +124,21 @@ STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, float* 
 }
 
 template <int L, bool Nearest>
-void sample_part(const Problem& p, int64_t n, int64_t c, int64_t first, int64_t end) {
+void sample_part(const Problem& p, const Source& source, const Window& w, Chunk& k, int64_t n,
+                 int64_t c, int64_t first, int64_t end) {
   static thread_local Scratch scratch;
-  static thread_local Chunk k;
   alignas(64) float out[Chunk::kRoom * L];
-  auto source = source_of(p, n);
-  if (source->is_lost) {
+  if (source.is_lost) {
     std::fill(out, out + kChunk * L, NAN);
     for (int64_t i = first; i < end; i += kChunk)
       unpack<L>(out, std::min<int64_t>(kChunk, end - i), output_run(p, L, n, c, i));
     return;
   }
-  Window w = window_of(p, *source, k, first, end);
-  float* packed = scratch.floats(w.cells() * L + kLanes);
-  pack_window<L>(p, w, n, c, packed);
+  View pixels = view<L>(p, w, n, c, scratch);
   for (int64_t i = first; i < end; i += kChunk) {
-    start(*source, k, i, end);
-    locate<Nearest>(p, w, k);
-    read<L, Nearest>(packed, w.width(), k, out);
+    start(source, k, i, end);
+    locate<Nearest>(p, w, pixels.row, k);
+    read<L, Nearest>(pixels, k, out);
     if (k.any_lost)
       for (int j = 0; j < k.count; j++)
         if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
@@ -130,13 +148,19 @@ void sample_part(const Problem& p, int64_t n, int64_t c, int64_t first, int64_t 
 
 template <int L, bool Nearest>
 void sample(const Problem& p) {
-  int64_t groups = (p.channels + L - 1) / L, parts = p.batch * groups;
+  // Where each point has a source of its own, it is found once for all channels.
+  int64_t groups = p.kind >= kDense ? 1 : (p.channels + L - 1) / L, parts = p.batch * groups;
   // Few images are divided by rows too.
   int64_t bands = std::min<int64_t>(p.height, (p.threads + parts - 1) / parts);
   in_parallel(int(p.threads), parts * bands, [&](int64_t i) {
+    static thread_local Chunk k;
     int64_t band = i % bands, group = i / bands % groups, n = i / bands / groups;
-    sample_part<L, Nearest>(p, n, group * L, p.height * band / bands * p.width,
-                                       p.height * (band + 1) / bands * p.width);
+    int64_t first = p.height * band / bands * p.width, end = p.height * (band + 1) / bands * p.width;
+    auto source = source_of(p, n, first, end);
+    Window w = source->is_lost ? Window{} : window_of(p, *source, k, first, end);
+    int64_t last = groups == 1 ? p.channels : (group + 1) * L;
+    for (int64_t c = group * L; c < last; c += L)
+      sample_part<L, Nearest>(p, *source, w, k, n, c, first, end);
   });
 }
 

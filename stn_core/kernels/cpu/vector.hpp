@@ -41,6 +41,11 @@ STN_INLINE void store(void* to, Vector value) {
   std::memcpy(to, &value, sizeof value);
 }
 
+template <class Vector>
+STN_INLINE void add_to(float* to, Vector value) {
+  store(to, load<Vector>(to) + value);
+}
+
 template <class Vector, class T, int... I>
 STN_INLINE Vector splat_(T x, std::integer_sequence<int, I...>) {
   return Vector{(void(I), x)...};
