@@ -18,7 +18,8 @@ BEGIN, END = "<!-- begin: python docs/backends.py -->", "<!-- end -->"
 FAMILIES: dict[str, Transform] = {
     "linear family (`Affine`, `Similarity`, …): its matrix": t.Affine(),
     "`Projective`: its matrix": t.Projective(),
-    "`ThinPlateSpline` and every other in 2-D: its grid": t.ThinPlateSpline(),
+    "`ThinPlateSpline`: its control points": t.ThinPlateSpline(),
+    "every other in 2-D: its grid": t.PiecewiseAffine(),
     "3-D": t.Affine(dims=3),
 }
 SAMPLERS = {

@@ -235,8 +235,8 @@ def test_a_spline_that_moves_nothing_gives_the_image_to_the_bit(processor):
     assert torch.equal(warp(image, theta, spline, backend="fused"), image)
 
 
-def test_large_results_and_windows_read_where_they_lie():
-    """Results of some pages of 2 MB; a crop inside a larger image, read inside that."""
+def test_windows_read_where_they_lie(processor):
+    """Of one channel, inside the image: of a large image, and of a crop of it."""
     image = images(2, 1, 1500, 1500, dtype=torch.float32)
     theta = torch.tensor([[0.4, 0.1, 0.2, -0.1, 0.5, 0.1]]).repeat(2, 1)
     for part, size in ((image, (1500, 1500)), (image[:, :, 300:1200, 200:1400], (64, 64))):

@@ -6,9 +6,6 @@
 #include <vector>
 
 #include <dlfcn.h>
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
 namespace {
 
@@ -35,16 +32,6 @@ void in_parallel(int threads, int64_t count, const Task& task) {
   for (int i = 1; i < threads; i++) others.emplace_back(Work::run, &work);
   Work::run(&work);
   for (auto& other : others) other.join();
-}
-
-// Ask for pages of 2 MB where a result is large: glibc gives large memory back to the system when it is
-// freed, so that each result is fresh, and a fault for each 4 kB costs as much as the work on them.
-inline void ask_large_pages(int64_t start, int64_t bytes) {
-#ifdef MADV_HUGEPAGE
-  constexpr int64_t kPage = int64_t(2) << 20;
-  int64_t from = (start + kPage - 1) / kPage * kPage, end = (start + bytes) / kPage * kPage;
-  if (end > from) madvise(reinterpret_cast<void*>(from), size_t(end - from), MADV_HUGEPAGE);
-#endif
 }
 
 // Memory that a thread keeps from call to call, for fresh pages cost as much as the work on them.

@@ -27,9 +27,6 @@ struct Problem {
   }
   const float* fields() const { return reinterpret_cast<const float*>(fields_); }
   int64_t pixels() const { return height * width; }
-  int64_t bytes_of_images(int64_t pixels) const {
-    return batch * channels * pixels * (type == kFloat ? 4 : 2);
-  }
 };
 
 // The last two know a source for each point apart.

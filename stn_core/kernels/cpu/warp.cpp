@@ -41,15 +41,8 @@ int by_channels(const Problem& p) try {
 
 #define STN_EXPORT extern "C" __attribute__((visibility("default")))
 
-STN_EXPORT int stn_warp(const Problem* p) {
-  ask_large_pages(p->output, p->bytes_of_images(p->pixels()));
-  return by_channels<Forward>(*p);
-}
-STN_EXPORT int stn_warp_backward(const Problem* p) {
-  if (p->image_gradient)
-    ask_large_pages(p->image_gradient, p->bytes_of_images(p->in_height * p->in_width));
-  return by_channels<Backward>(*p);
-}
+STN_EXPORT int stn_warp(const Problem* p) { return by_channels<Forward>(*p); }
+STN_EXPORT int stn_warp_backward(const Problem* p) { return by_channels<Backward>(*p); }
 STN_EXPORT int stn_convolution_input_gradient(const Convolution* p) try {
   in_parallel(int(p->threads), p->batch, [&](int64_t n) { input_gradient(*p, n); });
   return 0;
