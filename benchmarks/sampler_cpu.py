@@ -55,7 +55,7 @@ SPLINES = {
     "img224": ((8, 3, 224, 224), (224, 224), (4, 4)),
     "feat32": ((64, 64, 32, 32), (32, 32), (4, 4)),
 }
-CASES = ("float32", "channels_last", "bfloat16", "nearest", "bicubic")
+CASES = ("float32", "channels_last", "bfloat16", "nearest", "bicubic", "reflection")
 # What glibc does with freed memory: by default large outputs are fresh pages at every call.
 ALLOCATORS = {
     "default": {},
@@ -111,21 +111,23 @@ def as_asked(image: Tensor, case: str) -> Tensor:
 def affine_warps(side: int, case: str) -> dict[str, Warp]:
     """torch, this library, and the grid that it makes where it has no kernel."""
     mode = case if case in SAMPLERS else "bilinear"
+    padding: Any = case if case == "reflection" else "zeros"
 
     def of_torch(image: Tensor, theta: Tensor) -> Tensor:
         size = [*image.shape[:2], side, side]
         grid = affine_grid(theta.view(-1, 2, 3), size, align_corners=False)
         # In 16 bits torch's own is wrong by pixels, and beyond 181 x 181 reads foreign memory.
         wide = image.to(torch.promote_types(image.dtype, torch.float32))
-        return grid_sample(wide, grid, mode=mode, align_corners=False).to(image.dtype)
+        options = {"mode": mode, "padding_mode": padding, "align_corners": False}
+        return grid_sample(wide, grid, **options).to(image.dtype)
 
     sampler, affine = SAMPLERS.get(case, samplers.Bilinear()), transforms.Affine()
 
     def ours(kind: str, backend: Any) -> Warp:
         def run(image: Tensor, theta: Tensor) -> Tensor:
             os.environ["STN_CORE_CPU"] = kind
-            size = (side, side)
-            return warp(image, theta, affine, sampler=sampler, output_size=size, backend=backend)
+            options = {"output_size": (side, side), "padding": padding, "backend": backend}
+            return warp(image, theta, affine, sampler=sampler, **options)
 
         return run
 
@@ -169,7 +171,7 @@ def errors_of(warps: dict[str, Warp], image: Tensor, theta: Tensor) -> dict[str,
     exact = all_of(warps["torch"], torch.float64, torch.float64)
     found = {name: all_of(warps[name], image.dtype, torch.float32) for name in ("ours", "torch")}
     return {
-        name: [float((g - e).norm() / e.norm()) for g, e in zip(given, exact, strict=True)]
+        name: [((g - e).norm() / e.norm()).item() for g, e in zip(given, exact, strict=True)]
         for name, given in found.items()
     }
 

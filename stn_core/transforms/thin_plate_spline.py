@@ -112,8 +112,8 @@ class ThinPlateSpline(Transform):
         return points + apply_matrix(torch.cat([columns, no_shift], dim=-1), basis)
 
     def _displacements(self, theta: Tensor) -> Tensor:
-        control = _control_points(self.size, theta.device)
-        return (theta - control.flatten().to(theta.dtype)).unflatten(1, (-1, self.dims))
+        start = kept(_flat_identity, self.size, theta.dtype, theta.device)
+        return (theta - start).unflatten(1, (-1, self.dims))
 
     def _planes(self, points: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
         """The basis of a grid's points, one plane in memory per control point."""
@@ -129,6 +129,10 @@ class ThinPlateSpline(Transform):
 def _control_points(size: tuple[int, ...], device: torch.device | None = None) -> Tensor:
     grid = canonical_grid(size, align_corners=True, dtype=torch.float64, device=device)
     return grid.flatten(0, -2)
+
+
+def _flat_identity(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return _control_points(size, device).flatten().to(dtype)
 
 
 def _solution(size: tuple[int, ...], ridge: float, device: torch.device) -> Tensor:

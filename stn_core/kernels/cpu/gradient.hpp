@@ -36,14 +36,7 @@ STN_INLINE void slopes(const Problem& p, const float* packed, ptrdiff_t row, con
       store(k.dy + i, sums<L>(dy));
     }
   }
-  for (int i = k.count; i % 16; i++) k.dx[i] = k.dy[i] = 0;
-  if (p.border) {
-    for (int i = 0; i < k.count; i++) k.dx[i] = k.moves_x[i] > 0 ? k.dx[i] : 0;
-    for (int i = 0; i < k.count; i++) k.dy[i] = k.moves_y[i] > 0 ? k.dy[i] : 0;
-  }
-  if (k.any_lost)
-    for (int i = 0; i < k.count; i++)
-      if (k.is_lost[i]) k.dx[i] = k.dy[i] = 0;
+  settle(p, k);
 }
 
 // Cells of one channel hold what goes to their four corners apart, nw ne sw se, so that each point
@@ -186,13 +179,14 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
 
 template <int L, bool Nearest>
 void differentiate(const Problem& p) {
-  int64_t groups = (p.channels + L - 1) / L;
+  bool is_last = lies_by_pixel(p);
+  int64_t step = is_last ? kTogether : L, groups = (p.channels + step - 1) / step;
+  auto part = is_last ? differentiate_pixels<Nearest> : differentiate_part<L, Nearest>;
   if (p.kind >= kDense) {
     // A point's gradient is a sum over the channels, in their order.
     in_parallel(int(p.threads), p.batch, [&](int64_t n) {
       auto source = source_of(p, n, 0, p.pixels());
-      for (int64_t c = 0; c < p.channels; c += L)
-        differentiate_part<L, Nearest>(p, *source, n, c, nullptr);
+      for (int64_t c = 0; c < p.channels; c += step) part(p, *source, n, c, nullptr);
       if (p.map_gradient_ && !Nearest) source->finish(nullptr, n);
     });
     return;
@@ -200,7 +194,7 @@ void differentiate(const Problem& p) {
   std::vector<double> totals(p.batch * groups * kSums);
   in_parallel(int(p.threads), p.batch * groups, [&](int64_t i) {
     auto source = source_of(p, i / groups, 0, p.pixels());
-    differentiate_part<L, Nearest>(p, *source, i / groups, i % groups * L, totals.data() + i * kSums);
+    part(p, *source, i / groups, i % groups * step, totals.data() + i * kSums);
   });
   if (!p.map_gradient_) return;
   for (int64_t n = 0; n < p.batch; n++) {

@@ -3,6 +3,7 @@
 #include "fields.hpp"
 #include "layout.hpp"
 #include "parallel.hpp"
+#include "pixels.hpp"
 
 namespace {
 
@@ -92,12 +93,6 @@ STN_INLINE F load_each(const float* packed, const int32_t* cell, std::integer_se
   return F{packed[cell[I]]...};
 }
 
-template <class V, class C>
-STN_INLINE V interpolate(const C& c, V fx, V fy) {
-  V north = c.nw + fx * (c.ne - c.nw), south = c.sw + fx * (c.se - c.sw);
-  return north + fy * (south - north);
-}
-
 template <int L, bool Nearest>
 STN_INLINE void read(const View& view, const Chunk& k, float* out) {
   const float* packed = view.start;
@@ -148,8 +143,10 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
 
 template <int L, bool Nearest>
 void sample(const Problem& p) {
+  bool is_last = lies_by_pixel(p);
+  int64_t step = is_last ? kTogether : L;
   // Where each point has a source of its own, it is found once for all channels.
-  int64_t groups = p.kind >= kDense ? 1 : (p.channels + L - 1) / L, parts = p.batch * groups;
+  int64_t groups = p.kind >= kDense ? 1 : (p.channels + step - 1) / step, parts = p.batch * groups;
   // Few images are divided by rows too.
   int64_t bands = std::min<int64_t>(p.height, (p.threads + parts - 1) / parts);
   in_parallel(int(p.threads), parts * bands, [&](int64_t i) {
@@ -157,9 +154,14 @@ void sample(const Problem& p) {
     int64_t band = i % bands, group = i / bands % groups, n = i / bands / groups;
     int64_t first = p.height * band / bands * p.width, end = p.height * (band + 1) / bands * p.width;
     auto source = source_of(p, n, first, end);
+    int64_t last = groups == 1 ? p.channels : (group + 1) * step;
+    if (is_last) {
+      for (int64_t c = group * step; c < last; c += step)
+        sample_pixels<Nearest>(p, *source, k, n, c, first, end);
+      return;
+    }
     Window w = source->is_lost ? Window{} : window_of(p, *source, k, first, end);
-    int64_t last = groups == 1 ? p.channels : (group + 1) * L;
-    for (int64_t c = group * L; c < last; c += L)
+    for (int64_t c = group * step; c < last; c += step)
       sample_part<L, Nearest>(p, *source, w, k, n, c, first, end);
   });
 }
