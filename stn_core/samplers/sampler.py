@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..grid import is_traced
 from .padding import Padding, Rule, check_padding, fill_of
 
 # In image sides. Pixel indices of farther points overflow in torch, and give NaN where 0 is meant.
@@ -75,8 +76,11 @@ class Sampler(nn.Module, ABC):
         check_padding(padding)
         dtype = torch.promote_types(torch.promote_types(image.dtype, grid.dtype), torch.float32)
         points, source = grid.to(dtype), image.to(dtype)
-        is_finite = points.detach().abs().amax(-1, keepdim=True) < math.inf
-        points = torch.where(is_finite, points.clamp(-FARTHEST, FARTHEST), FARTHEST)
+        is_lost = None
+        if not _are_near(points):
+            is_finite = points.detach().abs().amax(-1, keepdim=True) < math.inf
+            points = torch.where(is_finite, points.clamp(-FARTHEST, FARTHEST), FARTHEST)
+            is_lost = ~is_finite.squeeze(-1).unsqueeze(1)
         if isinstance(padding, str):
             output = self.sample(source, points, padding=padding, align_corners=align_corners)
         else:
@@ -84,8 +88,18 @@ class Sampler(nn.Module, ABC):
             difference = source - fill
             output = self.sample(difference, points, padding="zeros", align_corners=align_corners)
             output = output + fill
-        is_lost = ~is_finite.squeeze(-1).unsqueeze(1)
-        return output.masked_fill(is_lost, math.nan).to(image.dtype)
+        if is_lost is not None:
+            output = output.masked_fill(is_lost, math.nan)
+        return output.to(image.dtype)
+
+
+def _are_near(points: Tensor) -> bool:
+    """Whether no point is lost, or so far that it must be moved, where it costs little to know."""
+    if points.device.type != "cpu" or is_traced() or points.numel() == 0:
+        return False
+    # A NaN comes out of it, and is not within.
+    low, high = points.detach().aminmax()
+    return bool(-FARTHEST <= low) and bool(high <= FARTHEST)
 
 
 def _check(image: Tensor, grid: Tensor) -> None:

@@ -76,6 +76,23 @@ STN_INLINE void scatter(float* packed, ptrdiff_t row, const float* g, const Chun
   }
 }
 
+// The same to pixels at once, two at a time: where points are few, for then two in a row seldom touch
+// one pixel, and there is no `fold` over all of the window.
+template <bool Nearest>
+void scatter_few(float* packed, ptrdiff_t row, const float* g, const Chunk& k) {
+  using V = VectorOf<float, 2>::type;
+  for (int i = 0; i < k.count; i++) {
+    float* north = packed + k.cell[i];
+    if constexpr (Nearest) {
+      *north += g[i];
+    } else {
+      float down = g[i] * k.fy[i], up = g[i] - down, up_east = up * k.fx[i], down_east = down * k.fx[i];
+      add_to(north, V{up - up_east, up_east});
+      add_to(north + row, V{down - down_east, down_east});
+    }
+  }
+}
+
 // What comes before b0: a3 b0 b1 b2.
 struct Shifted {
   template <int L>
@@ -111,7 +128,8 @@ inline void fold(const float* cells, ptrdiff_t row, ptrdiff_t count, float* out)
 }
 
 template <int L>
-void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, const float* packed) {
+void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, const float* packed,
+                   bool is_folded) {
   int64_t x0 = std::max<int64_t>(w.left, 0), x1 = std::min(w.right + 2, p.in_width);
   int64_t y0 = std::max<int64_t>(w.top, 0), y1 = std::min(w.bottom + 2, p.in_height);
   static thread_local Scratch line;
@@ -125,7 +143,7 @@ void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, cons
   for (int64_t y = y0; y < y1; y++) {
     ptrdiff_t cell = (y - w.top) * w.width() + x0 - w.left;
     const float* from = packed + cell * L;
-    if constexpr (L == 1) {
+    if (L == 1 && !is_folded) {
       float* folded = line.floats(x1 - x0);
       fold(packed + cell * kCorners, w.width(), x1 - x0, folded);
       from = folded;
@@ -140,7 +158,6 @@ template <int L, bool Nearest>
 void differentiate_part(const Problem& p, const Source& source, int64_t n, int64_t c, double* total) {
   static thread_local Scratch image_scratch, gradient_scratch;
   static thread_local Chunk k;
-  constexpr int kCell = L == 1 ? kCorners : L;
   alignas(64) float g[Chunk::kRoom * L];
   if (source.is_lost) {
     if (p.image_gradient)
@@ -150,13 +167,17 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
   }
   Window w = window_of(p, source, k, 0, p.pixels());
   float *packed = nullptr, *gathered = nullptr;
+  bool is_few = false;
   if (p.map_gradient_ && !Nearest) {
     packed = image_scratch.floats(w.cells() * L + kLanes);
     pack_window<L>(p, w, n, c, packed);
   }
   if (p.image_gradient) {
     // For `fold` a row and a cell before the first, and some cells after the last.
-    size_t before = L == 1 ? (w.width() + 1) * kCell : 0, size = (w.cells() + 4) * kCell;
+    is_few = L == 1 && 2 * p.pixels() < w.cells();
+    bool is_apart = L == 1 && !is_few;
+    int cell = is_apart ? kCorners : L;
+    size_t before = is_apart ? (w.width() + 1) * cell : 0, size = (w.cells() + 4) * cell;
     before = (before + 15) / 16 * 16;
     gathered = gradient_scratch.floats(before + size);
     std::memset(gathered, 0, (before + size) * sizeof(float));
@@ -171,10 +192,13 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
       for (int j = 0; j < k.count; j++)
         if (k.is_lost[j]) std::fill(g + j * L, g + (j + 1) * L, 0.0f);
     if (packed) slopes<L>(p, packed, w.width(), g, k);
-    if (gathered) scatter<L, Nearest>(gathered, w.width(), g, k);
+    if (gathered && is_few)
+      scatter_few<Nearest>(gathered, w.width(), g, k);
+    else if (gathered)
+      scatter<L, Nearest>(gathered, w.width(), g, k);
     if (packed) source.add(k, total, c == 0);
   }
-  if (gathered) unpack_window<L>(p, w, n, c, gathered);
+  if (gathered) unpack_window<L>(p, w, n, c, gathered, is_few);
 }
 
 template <int L, bool Nearest>
