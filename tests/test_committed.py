@@ -1,5 +1,7 @@
 """What is committed is current: studies can be planned, reports are what their stores give."""
 
+import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,13 @@ def test_a_committed_report_is_what_its_store_gives(store, tmp_path, monkeypatch
         assert (tmp_path / name).read_bytes() == (store / name).read_bytes(), name
     assert made.undone == 0
     assert {f.name for f in tmp_path.glob("*.svg")} == {f.name for f in store.glob("*.svg")}
+
+
+def test_the_committed_report_of_warps_is_what_its_results_give():
+    folder = REFERENCE / "sampler_cpu"
+    report = runpy.run_path(str(ROOT / "benchmarks" / "sampler_cpu_report.py"))
+    results = json.loads((folder / "results.json").read_text())
+    assert report["markdown"](results) == (folder / "report.md").read_text()
 
 
 def test_the_readme_shows_the_committed_table():
