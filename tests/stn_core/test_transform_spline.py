@@ -110,7 +110,8 @@ def test_its_basis_on_the_canonical_grid_is_made_once():
     missed = grid._kept.cache_info().misses
     theta.requires_grad_()
     again.grid(theta, (6, 17), align_corners=False).sum().backward()
-    assert grid._kept.cache_info().misses == missed == before + 2
+    # The grid, the basis, and where theta starts.
+    assert grid._kept.cache_info().misses == missed == before + 3
     assert len(pickle.dumps(spline)) < 20_000
 
 
