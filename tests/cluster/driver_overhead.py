@@ -111,7 +111,7 @@ def tune(folder: Path, trials: int) -> dict[str, Any]:
     def trainable(config: dict[str, Any]) -> dict[str, float]:
         if folder_ not in sys.path:
             sys.path.insert(0, folder_)
-        from nothing import nothing  # pyright: ignore[reportAttributeAccessIssue]
+        from nothing import nothing  # pyright: ignore[reportMissingImports]
 
         return {"test_error": nothing(config["seed"])}
 
