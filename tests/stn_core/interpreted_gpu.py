@@ -5,6 +5,7 @@ whose types could be checked.
 """
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -161,7 +162,7 @@ def test_lost_points_are_nan_and_touch_nothing():
     points[0, 1, 2, 0], points[1, 3, 8, 1] = math.nan, -math.inf
     points.requires_grad_()
     for border in (False, True):
-        options = {"nearest": False, "border": border, "align_corners": False}
+        options: dict[str, Any] = {"nearest": False, "border": border, "align_corners": False}
         output = fused.fused_warp(image, points, (4, 9), **options)
         lost = torch.zeros(2, 4, 9, dtype=torch.bool)
         lost[0, 1, 2] = lost[1, 3, 8] = True

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,13 +223,13 @@ def test_error_is_at_most_that_of_torch(processor, size):
 @pytest.mark.parametrize("control", [(2, 2), (4, 4), (2, 10)])
 def test_spline_is_its_grid_in_float64(processor, size, control):
     """Sizes of less than a vector, of whole blocks of vectors, and of more than a block of sums."""
-    spline = t.ThinPlateSpline(control)
+    spline: Any = t.ThinPlateSpline(control)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(3, spline.num_params, generator=generator, dtype=torch.float64)
     theta, image = spline.identity + 0.1 * noise, images(3, 6, 20, 30)
     gradient = torch.randn(3, 6, *size, generator=generator, dtype=torch.float64)
 
-    def all_of(backend, dtype):
+    def all_of(backend: Any, dtype):
         leaves = image.to(dtype).requires_grad_(), theta.to(dtype).requires_grad_()
         output = warp(*leaves, spline, output_size=size, backend=backend)
         return output, *torch.autograd.grad(output, leaves, gradient.to(dtype))
@@ -248,10 +249,11 @@ def test_windows_read_where_they_lie(processor):
     """Of one channel, inside the image: of a large image, and of a crop of it."""
     image = images(2, 1, 1500, 1500, dtype=torch.float32)
     theta = torch.tensor([[0.4, 0.1, 0.2, -0.1, 0.5, 0.1]]).repeat(2, 1)
+    ways: Any = (torch.float64, "torch"), (torch.float32, "fused")
     for part, size in ((image, (1500, 1500)), (image[:, :, 300:1200, 200:1400], (64, 64))):
         exact, ours = (
             warp(part.to(dtype), theta.to(dtype), t.Affine(), output_size=size, backend=backend)
-            for dtype, backend in ((torch.float64, "torch"), (torch.float32, "fused"))
+            for dtype, backend in ways
         )
         # Of coordinates up to 1500 in float32.
         torch.testing.assert_close(ours.double(), exact, atol=2e-3, rtol=0)
@@ -271,7 +273,7 @@ def test_lost_points_are_nan_and_touch_nothing(processor):
     points = canonical_grid((4, 9), align_corners=False).repeat(2, 1, 1, 1)
     points[0, 1, 2, 0], points[1, 3, 8, 1] = math.nan, -math.inf
     points.requires_grad_()
-    options = {"nearest": False, "border": False, "align_corners": False}
+    options: dict[str, Any] = {"nearest": False, "border": False, "align_corners": False}
     output = fused.fused_warp(image, points, (4, 9), **options)
     lost = torch.zeros(2, 4, 9, dtype=torch.bool)
     lost[0, 1, 2] = lost[1, 3, 8] = True

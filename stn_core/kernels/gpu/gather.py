@@ -9,7 +9,8 @@ the pixels of a tile take turns: each lane has a row of the output, and goes thr
 it that the map sends into the square, which needs no inverse.
 """
 
-# pyright: reportArgumentType=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
 # For a constant is what Triton says it is, not what it is in Python.
 
 import triton
