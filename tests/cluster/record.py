@@ -16,7 +16,9 @@ def record(title: str, lines: list[str], file: Path | None) -> None:
         return
     found = environment()
     packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
-    words = [w for w in sys.argv[1:] if not w.startswith("--output")]
+    words = sys.argv[1:]
+    if "--output" in words:
+        del words[(at := words.index("--output")) : at + 2]
     command = shlex.join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *words])
     file.parent.mkdir(parents=True, exist_ok=True)
     machine = f"{found['cpu']}, {usable_cpus()} CPUs; Python {found['python']}, {packages}"
