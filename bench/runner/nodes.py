@@ -1,6 +1,7 @@
 """What the nodes of a cluster have: room for attempts, and the places where they run."""
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ def alive(nodes: Sequence[Node]) -> list[Node]:
 def share(phase: Accuracy | Timing, device: str) -> tuple[float, float]:
     """CPUs and GPUs that one attempt asks for."""
     return phase.cpus, phase.gpus if device == "cuda" else 0
+
+
+def node_died(reason: str) -> bool:
+    """Whether Ray's words for why a worker is gone are of its node."""
+    return re.search(r"node (has )?died", reason) is not None
 
 
 def fits(phase: Accuracy | Timing, device: str, node: Node) -> bool:

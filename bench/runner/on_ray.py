@@ -305,5 +305,5 @@ def _lost(error: Exception, job: Job, launch: Launch, started: float) -> Outcome
     reason = " ".join(str(error).split())
     if isinstance(error, OutOfMemoryError):
         return gone(job, launch, "out_of_host_memory", reason, started)
-    node = isinstance(error, ActorUnavailableError) or "node died" in reason
+    node = isinstance(error, ActorUnavailableError) or nodes.node_died(reason)
     return gone(job, launch, "node_lost" if node else "lost", reason, started)

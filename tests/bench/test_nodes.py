@@ -76,3 +76,18 @@ def test_a_timing_waits_until_the_workers_have_ended():
 def test_a_place_in_words():
     assert str(nodes.Place("host", 7, ())) == "host, process 7"
     assert str(nodes.Place("host", 7, ("0", "1"))) == "host, GPU 0, 1"
+
+
+@pytest.mark.parametrize(
+    ("reason", "node"),
+    [
+        ("The actor died because its node has died. Node Id: 7 the actor's node was terminated "
+         "unexpectedly: health check failed due to missing too many heartbeats", True),
+        ("The node died.", True),
+        ("The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR",
+         False),
+    ],
+)  # fmt: skip
+def test_whether_a_worker_is_gone_with_its_node(reason, node):
+    """What Ray says of a host that was cut off, and of a process that was killed."""
+    assert nodes.node_died(reason) is node
