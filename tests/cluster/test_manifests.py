@@ -168,7 +168,7 @@ def test_the_token_of_the_script_is_its_owners_alone_and_goes_with_the_job(tmp_p
     bin_, seen = tmp_path / "bin", tmp_path / "seen"
     bin_.mkdir()
     for name, text in {
-        "scontrol": "echo one; echo two",
+        "scontrol": "echo one; seq 100000",  # more than a pipe holds
         "srun": f'stat -c %a "$RAY_AUTH_TOKEN_PATH" >> {seen}; wc -c < "$RAY_AUTH_TOKEN_PATH" >> '
         f'{seen}; printf "%s\\n" "$@" >> {tmp_path}/words; echo 10.0.0.1',
         "sleep": "",
