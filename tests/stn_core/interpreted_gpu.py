@@ -5,13 +5,12 @@ whose types could be checked.
 """
 
 import math
-from typing import Any
 
 import pytest
 import torch
-from test_fused import is_as_the_reference, near_a_jump
+from test_fused import is_as_the_reference, lost_points_touch_nothing, near_a_jump
 
-from stn_core import backends, canonical_grid, samplers, transforms as t, warp
+from stn_core import backends, samplers, transforms as t, warp
 from stn_core.kernels import fused
 from stn_core.kernels.gpu import launch
 
@@ -157,19 +156,8 @@ def test_offsets_in_64_bits_are_the_same(monkeypatch):
 
 
 def test_lost_points_are_nan_and_touch_nothing():
-    image = torch.randn(2, 5, 6, 7).requires_grad_()
-    points = canonical_grid((4, 9), align_corners=False).repeat(2, 1, 1, 1)
-    points[0, 1, 2, 0], points[1, 3, 8, 1] = math.nan, -math.inf
-    points.requires_grad_()
     for border in (False, True):
-        options: dict[str, Any] = {"nearest": False, "border": border, "align_corners": False}
-        output = fused.fused_warp(image, points, (4, 9), **options)
-        lost = torch.zeros(2, 4, 9, dtype=torch.bool)
-        lost[0, 1, 2] = lost[1, 3, 8] = True
-        assert output.isnan().equal(lost.unsqueeze(1).expand_as(output))
-        by_image, by_points = torch.autograd.grad(output, (image, points), torch.ones_like(output))
-        assert by_image.isfinite().all() and by_points.isfinite().all()
-        assert not by_points[lost].any()
+        by_image, lost = lost_points_touch_nothing(border)
         torch.testing.assert_close(by_image.sum(), (~lost).sum() * 5.0, rtol=0.3, atol=0)
 
 

@@ -268,12 +268,13 @@ def test_bfloat16_loses_the_rounding_of_the_output_alone(side):
     assert (output - exact).norm() <= 2e-3 * exact.norm()
 
 
-def test_lost_points_are_nan_and_touch_nothing(processor):
+def lost_points_touch_nothing(border):
+    """The gradient by the image, and which points are lost."""
     image = images(2, 5, 6, 7, dtype=torch.float32).requires_grad_()
     points = canonical_grid((4, 9), align_corners=False).repeat(2, 1, 1, 1)
     points[0, 1, 2, 0], points[1, 3, 8, 1] = math.nan, -math.inf
     points.requires_grad_()
-    options: dict[str, Any] = {"nearest": False, "border": False, "align_corners": False}
+    options: dict[str, Any] = {"nearest": False, "border": border, "align_corners": False}
     output = fused.fused_warp(image, points, (4, 9), **options)
     lost = torch.zeros(2, 4, 9, dtype=torch.bool)
     lost[0, 1, 2] = lost[1, 3, 8] = True
@@ -281,6 +282,12 @@ def test_lost_points_are_nan_and_touch_nothing(processor):
     by_image, by_points = torch.autograd.grad(output, (image, points), torch.ones_like(output))
     assert by_image.isfinite().all() and by_points.isfinite().all()
     assert not by_points[lost].any()
+    return by_image, lost
+
+
+@pytest.mark.parametrize("border", [False, True])
+def test_lost_points_are_nan_and_touch_nothing(processor, border):
+    lost_points_touch_nothing(border)
 
 
 def test_horizon_of_a_homography_is_lost(processor):
