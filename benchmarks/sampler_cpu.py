@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,10 @@ SPLINES = {
     "img224": ((8, 3, 224, 224), (224, 224), (4, 4)),
     "feat32": ((64, 64, 32, 32), (32, 32), (4, 4)),
 }
-CASES = ("float32", "channels_last", "bfloat16", "nearest", "bicubic", "reflection")
+CASES = ("float32", "channels_last", "bfloat16", "nearest", "bicubic", "reflection", "fill")
+# They have no kernel of ours.
+GRIDS = ("bicubic", "reflection", "fill")
+FILL = 0.5
 # What glibc does with freed memory: by default large outputs are fresh pages at every call.
 ALLOCATORS = {
     "default": {},
@@ -111,33 +115,47 @@ def as_asked(image: Tensor, case: str) -> Tensor:
 def affine_warps(side: int, case: str) -> dict[str, Warp]:
     """torch, this library, and the grid that it makes where it has no kernel."""
     mode = case if case in SAMPLERS else "bilinear"
-    padding: Any = case if case == "reflection" else "zeros"
+    padding: Any = {"reflection": "reflection", "fill": FILL}.get(case, "zeros")
 
     def of_torch(image: Tensor, theta: Tensor) -> Tensor:
         size = [*image.shape[:2], side, side]
         grid = affine_grid(theta.view(-1, 2, 3), size, align_corners=False)
         # In 16 bits torch's own is wrong by pixels, and beyond 181 x 181 reads foreign memory.
         wide = image.to(torch.promote_types(image.dtype, torch.float32))
-        options = {"mode": mode, "padding_mode": padding, "align_corners": False}
-        return grid_sample(wide, grid, **options).to(image.dtype)
+        options = {"mode": mode, "align_corners": False}
+        if case == "fill":
+            return grid_sample(wide - FILL, grid, **options) + FILL
+        return grid_sample(wide, grid, padding_mode=padding, **options).to(image.dtype)
 
     sampler, affine = SAMPLERS.get(case, samplers.Bilinear()), transforms.Affine()
 
     def ours(kind: str, backend: Any) -> Warp:
-        def run(image: Tensor, theta: Tensor) -> Tensor:
-            os.environ["STN_CORE_CPU"] = kind
-            options = {"output_size": (side, side), "padding": padding, "backend": backend}
-            return warp(image, theta, affine, sampler=sampler, **options)
+        options = {"output_size": (side, side), "padding": padding, "backend": backend}
+        return with_kernels(kind, partial(warp, transform=affine, sampler=sampler, **options))
 
-        return run
-
-    best = processor()
+    best = own_kernels()
     warps = {"ours": ours(best, "auto"), "torch": of_torch}
     if case == "float32":
         warps["grid"] = ours(best, "torch")
-    if best == "avx512":
+    if best == "avx512" and case not in GRIDS:
         warps["ours, avx2"] = ours("avx2", "auto")
     return warps
+
+
+@lru_cache
+def own_kernels() -> str:
+    """The kind of processor that this one is, whatever kernels were asked for since."""
+    return processor()
+
+
+def with_kernels(kind: str, function: Warp) -> Warp:
+    """The same with the kernels for a kind of processor."""
+
+    def run(image: Tensor, theta: Tensor) -> Tensor:
+        os.environ["STN_CORE_CPU"] = kind
+        return function(image, theta)
+
+    return run
 
 
 def both(
@@ -255,7 +273,11 @@ def spline_warps(
     def ours(image: Tensor, theta: Tensor) -> Tensor:
         return warp(image, theta, spline, output_size=size)
 
-    return {"ours": ours, "torch": usual}, image, theta
+    best = own_kernels()
+    warps = {"ours": with_kernels(best, ours), "torch": usual}
+    if best == "avx512":
+        warps["ours, avx2"] = with_kernels("avx2", ours)
+    return warps, image, theta
 
 
 def step_runs() -> dict[str, Run]:
@@ -294,6 +316,11 @@ def timed(runs: dict[str, Run], seconds: float = 0.6) -> dict[str, dict[str, flo
     }
 
 
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What a row is about."""
+    return tuple(row[name] for name in ("allocator", "threads", "shape", "case", "what"))
+
+
 def environment() -> dict[str, Any]:
     """What the numbers depend on."""
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
@@ -317,6 +344,7 @@ def main() -> None:
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--more", action="store_true", help="keep the other rows that are there")
     parser.add_argument("--allocator", choices=ALLOCATORS, help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.allocator:
@@ -325,12 +353,15 @@ def main() -> None:
                 print(json.dumps({"allocator": words.allocator, **row}), flush=True)
         return
     results: dict[str, Any] = {"environment": environment(), "rows": []}
+    old = json.loads((words.out / "results.json").read_text())["rows"] if words.more else []
     for name, settings in ALLOCATORS.items():
         command = [sys.executable, __file__, *sys.argv[1:], "--allocator", name]
         done = subprocess.run(
             command, env=os.environ | settings, stdout=subprocess.PIPE, text=True, check=True
         )
         results["rows"] += [json.loads(line) for line in done.stdout.splitlines()]
+    new = {key_of(row) for row in results["rows"]}
+    results["rows"] = [row for row in old if key_of(row) not in new] + results["rows"]
     words.out.mkdir(parents=True, exist_ok=True)
     (words.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (words.out / "report.md").write_text(markdown(results))

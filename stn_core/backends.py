@@ -15,6 +15,7 @@ from .transforms.transform import Transform
 
 Backend = Literal["auto", "fused", "torch", "reference"]
 
+_BACKENDS = get_args(Backend)
 SAMPLERS = (Bilinear, Nearest)
 PADDINGS = ("zeros", "border")
 
@@ -36,15 +37,15 @@ def choose(
     Raises:
         ValueError: If `backend` is not known, or is "fused" where there is none.
     """
-    if backend not in get_args(Backend):
-        raise ValueError(f"`backend` must be one of {get_args(Backend)}, got {backend!r}.")
+    if backend not in _BACKENDS:
+        raise ValueError(f"`backend` must be one of {_BACKENDS}, got {backend!r}.")
     if backend in ("torch", "reference"):
         return backend, "It was asked for."
     obstacle = _obstacle(image, theta, transform, sampler, padding)
     if obstacle is None and image.is_cuda:
         return "fused", "One Triton kernel takes the image and the map."
     if obstacle is None:
-        return "fused", f"One C++ kernel, compiled for {processor()}, takes the image and the map."
+        return "fused", "One C++ kernel takes the image and the map."
     if backend == "fused":
         raise ValueError(f'The backend "fused" cannot do this warp. {obstacle}')
     return "torch", obstacle
@@ -79,7 +80,8 @@ def explain(
         torch: The image is float64, and kernels are for float32, bfloat16 and float16.
     """
     chosen, why = choose(image, theta, transform, sampler, padding, backend)
-    print(f"{chosen}: {why}")
+    kind = f" It is compiled for {processor()}." if chosen == "fused" and not image.is_cuda else ""
+    print(f"{chosen}: {why}{kind}")
 
 
 def _obstacle(

@@ -54,18 +54,14 @@ def fused_warp(
     """
     options = (nearest, border, align_corners)
     inputs = (image, map, fields, *size, *options)
-    if not torch.compiler.is_compiling() and peek_interpreter_stack() is not None:
-        return _WarpInFunc.apply(*inputs)  # pyright: ignore[reportReturnType]
-    if _is_operator_needed(image, map):
+    # Without need the operator is left aside, for it costs 0.1 ms.
+    if is_traced() or type(image) is not Tensor or type(map) is not Tensor:
+        if not torch.compiler.is_compiling() and peek_interpreter_stack() is not None:
+            return _WarpInFunc.apply(*inputs)  # pyright: ignore[reportReturnType]
         return torch.ops.stn_core.warp.default(*inputs)
     if torch.is_grad_enabled() and (image.requires_grad or map.requires_grad):
         return _Warp.apply(*inputs)  # pyright: ignore[reportReturnType]
     return _forward(*inputs)
-
-
-def _is_operator_needed(image: Tensor, map: Tensor) -> bool:
-    # Without need it is left aside, for it costs 0.1 ms.
-    return is_traced() or type(image) is not Tensor or type(map) is not Tensor
 
 
 class _Warp(torch.autograd.Function):

@@ -230,7 +230,7 @@ class Affine(Transform):
         self, theta: Float[Tensor, "batch num_params"]
     ) -> Float[Tensor, "batch dims columns"]:
         """The matrices that `theta` stands for."""
-        return theta.unflatten(1, (self.dims, self.dims + 1))
+        return theta.view(theta.shape[0], self.dims, self.dims + 1)
 
     def map_points(
         self, theta: Float[Tensor, "batch num_params"], points: Float[Tensor, "shared *size dims"]

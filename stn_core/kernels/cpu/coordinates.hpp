@@ -124,6 +124,12 @@ struct Affine final : Source {
     });
   }
 
+  // At least what the rounding of floats makes of a coordinate.
+  double rounding(int i) const {
+    double most = std::fabs(m[i][0]) * double(p.width) + std::fabs(m[i][1]) * double(p.height);
+    return 1e-6 * (most + std::fabs(m[i][2])) + 1e-3;
+  }
+
   // Sums of the gradient of a coordinate times column, line and 1.
   void add(Chunk& k, double* sums, bool) const override {
     add_row(k, k.dx, sums);
@@ -332,9 +338,11 @@ inline Window window_of(const Problem& p, const Source& source, Chunk& k, int64_
         double u = double(column) - linear->ax.out_middle, v = double(row) - linear->ay.out_middle;
         double x = linear->m[0][0] * u + linear->m[0][1] * v + linear->m[0][2];
         double y = linear->m[1][0] * u + linear->m[1][1] * v + linear->m[1][2];
-        low_x = std::min(low_x, x - 1), high_x = std::max(high_x, x + 1);
-        low_y = std::min(low_y, y - 1), high_y = std::max(high_y, y + 1);
+        low_x = std::min(low_x, x), high_x = std::max(high_x, x);
+        low_y = std::min(low_y, y), high_y = std::max(high_y, y);
       }
+    double room_x = linear->rounding(0), room_y = linear->rounding(1);
+    low_x -= room_x, high_x += room_x, low_y -= room_y, high_y += room_y;
   } else {
     F low[2] = {splat<kLanes>(INFINITY), splat<kLanes>(INFINITY)}, high[2] = {-low[0], -low[0]};
     for (int64_t i = first; i < end; i += kChunk) {
@@ -350,9 +358,9 @@ inline Window window_of(const Problem& p, const Source& source, Chunk& k, int64_
       low_y = std::min(low_y, double(low[1][i])), high_y = std::max(high_y, double(high[1][i]));
     }
     if (!(low_x <= high_x && low_y <= high_y)) low_x = high_x = low_y = high_y = 0;
-    // The nearest pixel may be half a pixel beyond.
-    low_x -= 1, high_x += 1, low_y -= 1, high_y += 1;
   }
+  // The nearest pixel may be half a pixel beyond.
+  if (p.nearest) low_x -= 1, high_x += 1, low_y -= 1, high_y += 1;
   Window all = whole(p);
   auto cell = [](double x, int64_t low, int64_t high) {
     return int64_t(std::clamp(std::floor(x), double(low), double(high)));

@@ -12,31 +12,48 @@ inline AnyRun gradient_run(const Problem& p, int L, int64_t n, int64_t c, int64_
           ptrdiff_t(p.gradient_pixel_step), int(std::min<int64_t>(L, p.channels - c))};
 }
 
+// The gradient by the output of a chunk, and zeros for what its last vector holds beyond.
+template <int L>
+void pack_output(const Problem& p, int64_t n, int64_t c, const Chunk& k, float* g) {
+  pack<L>(output_run(p, L, n, c, k.first), k.count, g);
+  std::fill(g + k.count * L, g + (k.count + 15) / 16 * 16 * L, 0.0f);
+}
+
 // By the coordinates, summed over the channels: k.dx and k.dy, of the gradient g by the output.
 template <int L>
-STN_INLINE void slopes(const Problem& p, const float* packed, ptrdiff_t row, const float* g, Chunk& k) {
-  if constexpr (L == 1) {
-    for (int i = 0; i < k.count; i += kLanes) {
-      ManyCorners c(packed, row, k.cell + i);
-      F by = load<F>(g + i), twist = (c.se - c.sw) - (c.ne - c.nw);
-      store(k.dx + i, by * ((c.ne - c.nw) + load<F>(k.fy + i) * twist));
-      store(k.dy + i, by * ((c.sw - c.nw) + load<F>(k.fx + i) * twist));
+STN_INLINE void slopes(const View& view, const float* g, Chunk& k) {
+  for (int i = 0; i < k.count; i += L) {
+    Floats<L> dx[L], dy[L];
+    for (int j = 0; j < L; j++) {
+      Corners<L> c(view.start, view.row, k.cell[i + j]);
+      Floats<L> by = load<Floats<L>>(g + (i + j) * L), across = c.ne - c.nw;
+      Floats<L> twist = (c.se - c.sw) - across;
+      dx[j] = by * (across + splat<L>(k.fy[i + j]) * twist);
+      dy[j] = by * ((c.sw - c.nw) + splat<L>(k.fx[i + j]) * twist);
     }
-  } else {
-    for (int i = 0; i < k.count; i += L) {
-      Floats<L> dx[L], dy[L];
-      for (int j = 0; j < L; j++) {
-        Corners<L> c(packed, row, k.cell[i + j]);
-        Floats<L> by = load<Floats<L>>(g + (i + j) * L), across = c.ne - c.nw;
-        Floats<L> twist = (c.se - c.sw) - across;
-        dx[j] = by * (across + splat<L>(k.fy[i + j]) * twist);
-        dy[j] = by * ((c.sw - c.nw) + splat<L>(k.fx[i + j]) * twist);
-      }
-      store(k.dx + i, sums<L>(dx));
-      store(k.dy + i, sums<L>(dy));
-    }
+    store(k.dx + i, sums<L>(dx));
+    store(k.dy + i, sums<L>(dy));
   }
-  settle(p, k);
+}
+// The same of one channel, on top of those before it.
+STN_INLINE void slopes_of_one(const float* packed, ptrdiff_t row, const float* g, Chunk& k, bool is_first) {
+  for (int i = 0; i < k.count; i += kLanes) {
+    ManyCorners c(packed, row, k.cell + i);
+    F by = load<F>(g + i), twist = (c.se - c.sw) - (c.ne - c.nw);
+    F dx = by * ((c.ne - c.nw) + load<F>(k.fy + i) * twist);
+    F dy = by * ((c.sw - c.nw) + load<F>(k.fx + i) * twist);
+    store(k.dx + i, is_first ? dx : load<F>(k.dx + i) + dx);
+    store(k.dy + i, is_first ? dy : load<F>(k.dy + i) + dy);
+  }
+}
+template <int L>
+void slopes_by_planes(const Problem& p, const View& view, int64_t n, int64_t c, int planes, const float* g,
+                      Chunk& k) {
+  alignas(64) float own[Chunk::kRoom];
+  for (int q = 0; q < planes; q++) {
+    if (L > 1) pack_output<1>(p, n, c + q, k, own);
+    slopes_of_one(view.start + q * view.plane, view.row, L > 1 ? own : g, k, q == 0);
+  }
 }
 
 // Cells of one channel hold what goes to their four corners apart, nw ne sw se, so that each point
@@ -49,13 +66,16 @@ STN_INLINE void scatter(float* packed, ptrdiff_t row, const float* g, const Chun
   if constexpr (L == 1 && Nearest) {
     for (int i = 0; i < k.count; i++) packed[ptrdiff_t(k.cell[i]) * kCorners] += g[i];
   } else if constexpr (L == 1) {
-    for (int i = 0; i < k.count; i += kCorners) {
-      V by = load<V>(g + i), fx = load<V>(k.fx + i), fy = load<V>(k.fy + i);
-      V down = by * fy, up = by - down, up_east = up * fx, down_east = down * fx;
-      V corners[] = {up - up_east, up_east, down - down_east, down_east};
-      transpose<kCorners>(corners);
-      for (int j = 0; j < kCorners; j++)
-        add_to(packed + ptrdiff_t(k.cell[i + j]) * kCorners, corners[j]);
+    alignas(64) float apart[kLanes * kCorners];
+    for (int i = 0; i < k.count; i += kLanes) {
+      F by = load<F>(g + i), fx = load<F>(k.fx + i), fy = load<F>(k.fy + i);
+      F down = by * fy, up = by - down, up_east = up * fx, down_east = down * fx;
+      F corners[] = {up - up_east, up_east, down - down_east, down_east};
+      transpose_fours<kLanes>(corners);
+      for (int j = 0; j < kCorners; j++) store(apart + j * kLanes, corners[j]);
+      for (int j = 0; j < kLanes; j++)
+        add_to(packed + ptrdiff_t(k.cell[i + j]) * kCorners,
+               load<V>(apart + j % kCorners * kLanes + j / kCorners * kCorners));
     }
   } else {
     for (int i = 0; i < k.count; i++) {
@@ -93,37 +113,46 @@ void scatter_few(float* packed, ptrdiff_t row, const float* g, const Chunk& k) {
   }
 }
 
-// What comes before b0: a3 b0 b1 b2.
+// What comes before b0: the last of a, then b0 b1 and so on.
 struct Shifted {
   template <int L>
   static constexpr int at(int i) {
     return L - 1 + i;
   }
 };
+// Of vectors that have each fourth pixel in one 128 bits: the pixels in their order.
+struct Sorted {
+  template <int L>
+  static constexpr int at(int i) {
+    return i % (L / 4) * 4 + i / (L / 4);
+  }
+};
 
 // A row of pixels of one channel, from the cells that have them for a corner: `cells` is the row's
 // first one, and the row of cells above lies `row` before.
 inline void fold(const float* cells, ptrdiff_t row, ptrdiff_t count, float* out) {
-  using V = Floats<4>;
-  auto corner = [](const float* from, auto high, V& west, V& east) {
+  auto corner = [](const float* from, auto high, F& west, F& east) {
     constexpr bool kHigh = decltype(high)::value;
-    V a = shuffle<Interleave<kHigh>, 4>(load<V>(from), load<V>(from + 4));
-    V b = shuffle<Interleave<kHigh>, 4>(load<V>(from + 8), load<V>(from + 12));
-    west = shuffle<Pairs<false>, 4>(a, b), east = shuffle<Pairs<true>, 4>(a, b);
+    auto part = [&](int j) { return load<F>(from + j * kLanes); };
+    F a = shuffle<Interleave<kHigh>, kLanes>(part(0), part(1));
+    F b = shuffle<Interleave<kHigh>, kLanes>(part(2), part(3));
+    west = shuffle<Pairs<false>, kLanes>(a, b), east = shuffle<Pairs<true>, kLanes>(a, b);
   };
-  const float* above = cells - row * 4;
+  const float* above = cells - row * kCorners;
   // What the cell before the first gives to the first pixel.
-  V before{0, 0, 0, cells[-3] + above[-1]};
-  for (ptrdiff_t i = 0; i < count; i += 4, cells += 16, above += 16) {
-    V nw, ne, sw, se;
+  F before{};
+  before[kLanes - 1] = cells[-3] + above[-1];
+  for (ptrdiff_t i = 0; i < count; i += kLanes, cells += kLanes * kCorners, above += kLanes * kCorners) {
+    F nw, ne, sw, se;
     corner(cells, std::false_type(), nw, ne);
     corner(above, std::true_type(), sw, se);
-    V east = ne + se, total = nw + sw + shuffle<Shifted, 4>(before, east);
+    F east = shuffle<Sorted, kLanes>(ne + se, ne), west = shuffle<Sorted, kLanes>(nw + sw, nw);
+    F total = west + shuffle<Shifted, kLanes>(before, east);
     before = east;
-    if (count - i >= 4)
+    if (count - i >= kLanes)
       store(out + i, total);
     else
-      std::memcpy(out + i, &total, (count - i) * sizeof(float));
+      store_first<kLanes>(out + i, total, int(count - i));
   }
 }
 
@@ -166,18 +195,22 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
     return;
   }
   Window w = window_of(p, source, k, 0, p.pixels());
-  float *packed = nullptr, *gathered = nullptr;
+  // Few channels are read each by itself, but added to together.
+  constexpr bool kIsByPlane = L <= kPlanes;
+  View pixels{};
+  int planes = int(std::min<int64_t>(L, p.channels - c));
+  float* gathered = nullptr;
   bool is_few = false;
   if (p.map_gradient_ && !Nearest) {
-    packed = image_scratch.floats(w.cells() * L + kLanes);
-    pack_window<L>(p, w, n, c, packed);
+    pixels = kIsByPlane ? pack_planes(p, w, n, c, planes, image_scratch)
+                        : pack_together<L>(p, w, n, c, image_scratch);
   }
   if (p.image_gradient) {
     // For `fold` a row and a cell before the first, and some cells after the last.
     is_few = L == 1 && 2 * p.pixels() < w.cells();
     bool is_apart = L == 1 && !is_few;
     int cell = is_apart ? kCorners : L;
-    size_t before = is_apart ? (w.width() + 1) * cell : 0, size = (w.cells() + 4) * cell;
+    size_t before = is_apart ? (w.width() + 1) * cell : 0, size = (w.cells() + kLanes) * cell;
     before = (before + 15) / 16 * 16;
     gathered = gradient_scratch.floats(before + size);
     std::memset(gathered, 0, (before + size) * sizeof(float));
@@ -186,17 +219,22 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
   for (int64_t i = 0; i < p.pixels(); i += kChunk) {
     start(source, k, i, p.pixels());
     locate<Nearest>(p, w, w.width(), k);
-    pack<L>(output_run(p, L, n, c, i), k.count, g);
-    std::fill(g + k.count * L, g + (k.count + 15) / 16 * 16 * L, 0.0f);
+    pack_output<L>(p, n, c, k, g);
     if (k.any_lost)
       for (int j = 0; j < k.count; j++)
         if (k.is_lost[j]) std::fill(g + j * L, g + (j + 1) * L, 0.0f);
-    if (packed) slopes<L>(p, packed, w.width(), g, k);
+    if (pixels.start) {
+      if constexpr (kIsByPlane)
+        slopes_by_planes<L>(p, pixels, n, c, planes, g, k);
+      else
+        slopes<L>(pixels, g, k);
+      settle(p, k);
+    }
     if (gathered && is_few)
       scatter_few<Nearest>(gathered, w.width(), g, k);
     else if (gathered)
       scatter<L, Nearest>(gathered, w.width(), g, k);
-    if (packed) source.add(k, total, c == 0);
+    if (pixels.start) source.add(k, total, c == 0);
   }
   if (gathered) unpack_window<L>(p, w, n, c, gathered, is_few);
 }

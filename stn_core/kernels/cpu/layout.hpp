@@ -28,33 +28,50 @@ STN_INLINE void unpack_one(Run<T> run, const float* packed) {
   for (int c = 0; c < run.channels; c++) store_float(run.start + c * run.channel_step, packed[c]);
 }
 
-// `block(i)` on blocks of L from 0 to count, the last one overlapping the one before; whether there
-// were as many as a block.
+// `block(i, L)` on blocks of L from 0 to count, the last one overlapping the one before; `block(0, count)`
+// where there are fewer.
 template <int L, class Block>
-STN_INLINE bool in_blocks(ptrdiff_t count, Block block) {
-  if (count < L) return false;
-  for (ptrdiff_t i = 0; i <= count - L; i += L) block(i);
-  if (count % L) block(count - L);
-  return true;
+STN_INLINE void in_blocks(ptrdiff_t count, Block block) {
+  if (count < L) {
+    if (count > 0) block(0, int(count));
+    return;
+  }
+  std::integral_constant<int, L> all;
+  for (ptrdiff_t i = 0; i <= count - L; i += L) block(i, all);
+  if (count % L) block(count - L, all);
+}
+template <int L, class T, class Count>
+STN_INLINE Floats<L> load_some(const T* from, Count count) {
+  if constexpr (std::is_same_v<Count, int>)
+    return load_first<L>(from, count);
+  else
+    return load_floats<L>(from);
+}
+template <int L, class T, class Count>
+STN_INLINE void store_some(T* to, Floats<L> value, Count count) {
+  if constexpr (std::is_same_v<Count, int>)
+    store_first<L>(to, value, count);
+  else
+    store_floats<L>(to, value);
 }
 
 template <int L, class T>
 void pack(Run<T> run, ptrdiff_t count, float* packed) {
   if constexpr (L == 1) {
     const T* from = run.start;
-    if (run.pixel_step == 1 &&
-        in_blocks<kLanes>(count, [&](ptrdiff_t i) { store(packed + i, load_floats<kLanes>(from + i)); }))
-      return;
+    if (run.pixel_step == 1)
+      return in_blocks<kLanes>(count, [&](ptrdiff_t i, auto some) {
+        store_some<kLanes>(packed + i, load_some<kLanes>(from + i, some), some);
+      });
   } else if (run.pixel_step == 1) {
-    if (in_blocks<L>(count, [&](ptrdiff_t i) {
-          Floats<L> row[L];
-          for (int c = 0; c < L; c++)
-            row[c] = c < run.channels ? load_floats<L>(run.start + c * run.channel_step + i)
-                                      : Floats<L>{};
-          transpose<L>(row);
-          for (int j = 0; j < L; j++) store(packed + (i + j) * L, row[j]);
-        }))
-      return;
+    return in_blocks<L>(count, [&](ptrdiff_t i, auto some) {
+      Floats<L> row[L];
+      for (int c = 0; c < L; c++)
+        row[c] = c < run.channels ? load_some<L>(run.start + c * run.channel_step + i, some)
+                                  : Floats<L>{};
+      transpose<L>(row);
+      for (int j = 0; j < some; j++) store(packed + (i + j) * L, row[j]);
+    });
   } else if (run.channels == L && run.channel_step == 1) {
     for (ptrdiff_t i = 0; i < count; i++)
       store(packed + i * L, load_floats<L>(run.start + i * run.pixel_step));
@@ -67,19 +84,19 @@ template <int L, class T>
 void unpack(const float* packed, ptrdiff_t count, Run<T> run) {
   if constexpr (L == 1) {
     T* to = run.start;
-    if (run.pixel_step == 1 && in_blocks<kLanes>(count, [&](ptrdiff_t i) {
-          store_floats<kLanes>(to + i, load<Floats<kLanes>>(packed + i));
-        }))
-      return;
+    if (run.pixel_step == 1)
+      return in_blocks<kLanes>(count, [&](ptrdiff_t i, auto some) {
+        store_some<kLanes>(to + i, load_some<kLanes>(packed + i, some), some);
+      });
   } else if (run.pixel_step == 1) {
-    if (in_blocks<L>(count, [&](ptrdiff_t i) {
-          Floats<L> row[L];
-          for (int j = 0; j < L; j++) row[j] = load<Floats<L>>(packed + (i + j) * L);
-          transpose<L>(row);
-          for (int c = 0; c < L; c++)
-            if (c < run.channels) store_floats<L>(run.start + c * run.channel_step + i, row[c]);
-        }))
-      return;
+    return in_blocks<L>(count, [&](ptrdiff_t i, auto some) {
+      Floats<L> row[L];
+      for (int j = 0; j < L; j++)
+        row[j] = j < some ? load<Floats<L>>(packed + (i + j) * L) : Floats<L>{};
+      transpose<L>(row);
+      for (int c = 0; c < L; c++)
+        if (c < run.channels) store_some<L>(run.start + c * run.channel_step + i, row[c], some);
+    });
   } else if (run.channels == L && run.channel_step == 1) {
     for (ptrdiff_t i = 0; i < count; i++)
       store_floats<L>(run.start + i * run.pixel_step, load<Floats<L>>(packed + i * L));

@@ -22,6 +22,15 @@ inline AnyRun output_run(const Problem& p, int L, int64_t n, int64_t c, int64_t 
           ptrdiff_t(p.output_pixel_step), int(std::min<int64_t>(L, p.channels - c))};
 }
 
+// A few channels are read each by itself where a gather is quick, though their pixels could be packed.
+#if defined(__AVX512F__)
+constexpr int kPlanes = 4;
+#else
+constexpr int kPlanes = 1;
+#endif
+// How many channels a vector of L, or its task, is for.
+constexpr int channels_of(int L) { return L == 1 ? kPlanes : L; }
+
 template <int L>
 void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float* packed) {
   int64_t x0 = std::max<int64_t>(w.left, 0), x1 = std::min(w.right + 2, p.in_width);
@@ -41,20 +50,35 @@ void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float*
 struct View {
   const float* start;
   ptrdiff_t row;  // from row to row, in pixels
+  ptrdiff_t plane = 0;
 };
 
-// Of one channel of floats a window inside the image is read as it lies.
+// So many channels, one after the other.
+inline View pack_planes(const Problem& p, const Window& w, int64_t n, int64_t c, int planes,
+                        Scratch& scratch) {
+  float* packed = scratch.floats(w.cells() * planes + kLanes);
+  for (int i = 0; i < planes; i++) pack_window<1>(p, w, n, c + i, packed + w.cells() * i);
+  return {packed, ptrdiff_t(w.width()), ptrdiff_t(w.cells())};
+}
+
 template <int L>
-View view(const Problem& p, const Window& w, int64_t n, int64_t c, Scratch& scratch) {
+View pack_together(const Problem& p, const Window& w, int64_t n, int64_t c, Scratch& scratch) {
+  float* packed = scratch.floats(w.cells() * L + kLanes);
+  pack_window<L>(p, w, n, c, packed);
+  return {packed, ptrdiff_t(w.width())};
+}
+
+// Of channels of floats that are read one by one a window inside the image is read as it lies.
+template <int L>
+View view(const Problem& p, const Window& w, int64_t n, int64_t c, int planes, Scratch& scratch) {
   bool is_inside = w.left >= 0 && w.top >= 0 && w.right + 1 < p.in_width && w.bottom + 1 < p.in_height;
   if (L == 1 && p.type == kFloat && p.image_column_step == 1 && is_inside &&
       w.height() * p.image_row_step < INT32_MAX) {
     AnyRun run = image_run(p, L, n, c, w.top, w.left);
-    return {run.run<float>().start, ptrdiff_t(p.image_row_step)};
+    return {run.run<float>().start, ptrdiff_t(p.image_row_step), ptrdiff_t(p.image_channel_step)};
   }
-  float* packed = scratch.floats(w.cells() * L + kLanes);
-  pack_window<L>(p, w, n, c, packed);
-  return {packed, ptrdiff_t(w.width())};
+  if constexpr (L == 1) return pack_planes(p, w, n, c, planes, scratch);
+  return pack_together<L>(p, w, n, c, scratch);
 }
 
 // The four pixels round a point; of one channel, those round `kLanes` points.
@@ -79,12 +103,34 @@ STN_INLINE void load_pairs(const float* packed, const int32_t* cell, F& west, F&
   east = shuffle<Alternate<true>, kLanes>((F)a, (F)b);
 }
 
+#if defined(__AVX512F__)
+// Two gathers of eight pairs each take half the time of sixteen loads and as many shuffles.
+template <bool Odd>
+struct EveryOther {
+  template <int L>
+  static constexpr int at(int i) {
+    return 2 * i + Odd;
+  }
+};
+STN_INLINE void gather_pairs(const float* packed, const int32_t* cell, F& west, F& east) {
+  __m512d a = _mm512_i32gather_pd(load<__m256i>(cell), packed, 4);
+  __m512d b = _mm512_i32gather_pd(load<__m256i>(cell + 8), packed, 4);
+  west = shuffle<EveryOther<false>, kLanes>((F)a, (F)b);
+  east = shuffle<EveryOther<true>, kLanes>((F)a, (F)b);
+}
+#endif
+
 struct ManyCorners {
   F nw, ne, sw, se;
   STN_INLINE ManyCorners(const float* packed, ptrdiff_t row, const int32_t* cell) {
+#if defined(__AVX512F__)
+    gather_pairs(packed, cell, nw, ne);
+    gather_pairs(packed + row, cell, sw, se);
+#else
     std::make_integer_sequence<int, kLanes / 2> order;
     load_pairs(packed, cell, nw, ne, order);
     load_pairs(packed + row, cell, sw, se, order);
+#endif
   }
 };
 
@@ -94,9 +140,7 @@ STN_INLINE F load_each(const float* packed, const int32_t* cell, std::integer_se
 }
 
 template <int L, bool Nearest>
-STN_INLINE void read(const View& view, const Chunk& k, float* out) {
-  const float* packed = view.start;
-  ptrdiff_t row = view.row;
+STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, float* out) {
   if constexpr (L == 1) {
     for (int i = 0; i < k.count; i += kLanes) {
       if constexpr (Nearest) {
@@ -123,28 +167,32 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
                  int64_t c, int64_t first, int64_t end) {
   static thread_local Scratch scratch;
   alignas(64) float out[Chunk::kRoom * L];
+  int planes = L == 1 ? int(std::min<int64_t>(kPlanes, p.channels - c)) : 1;
   if (source.is_lost) {
     std::fill(out, out + kChunk * L, NAN);
-    for (int64_t i = first; i < end; i += kChunk)
-      unpack<L>(out, std::min<int64_t>(kChunk, end - i), output_run(p, L, n, c, i));
+    for (int q = 0; q < planes; q++)
+      for (int64_t i = first; i < end; i += kChunk)
+        unpack<L>(out, std::min<int64_t>(kChunk, end - i), output_run(p, L, n, c + q, i));
     return;
   }
-  View pixels = view<L>(p, w, n, c, scratch);
+  View pixels = view<L>(p, w, n, c, planes, scratch);
   for (int64_t i = first; i < end; i += kChunk) {
     start(source, k, i, end);
     locate<Nearest>(p, w, pixels.row, k);
-    read<L, Nearest>(pixels, k, out);
-    if (k.any_lost)
-      for (int j = 0; j < k.count; j++)
-        if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
-    unpack<L>(out, k.count, output_run(p, L, n, c, i));
+    for (int q = 0; q < planes; q++) {
+      read<L, Nearest>(pixels.start + q * pixels.plane, pixels.row, k, out);
+      if (k.any_lost)
+        for (int j = 0; j < k.count; j++)
+          if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
+      unpack<L>(out, k.count, output_run(p, L, n, c + q, i));
+    }
   }
 }
 
 template <int L, bool Nearest>
 void sample(const Problem& p) {
   bool is_last = lies_by_pixel(p);
-  int64_t step = is_last ? kTogether : L;
+  int64_t step = is_last ? kTogether : channels_of(L);
   // Where each point has a source of its own, it is found once for all channels.
   int64_t groups = p.kind >= kDense ? 1 : (p.channels + step - 1) / step, parts = p.batch * groups;
   // Few images are divided by rows too.

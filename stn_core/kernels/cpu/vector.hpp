@@ -6,6 +6,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #define STN_INLINE inline __attribute__((always_inline))
 
 namespace {
@@ -140,18 +144,22 @@ STN_INLINE void swap_blocks(Floats<L> (&row)[L]) {
   }
 }
 
+// Within each 128 bits the four rows become columns.
+template <int L>
+STN_INLINE void transpose_fours(Floats<L>* row) {
+  Floats<L> a = shuffle<Interleave<false>, L>(row[0], row[1]);
+  Floats<L> b = shuffle<Interleave<true>, L>(row[0], row[1]);
+  Floats<L> c = shuffle<Interleave<false>, L>(row[2], row[3]);
+  Floats<L> d = shuffle<Interleave<true>, L>(row[2], row[3]);
+  row[0] = shuffle<Pairs<false>, L>(a, c);
+  row[1] = shuffle<Pairs<true>, L>(a, c);
+  row[2] = shuffle<Pairs<false>, L>(b, d);
+  row[3] = shuffle<Pairs<true>, L>(b, d);
+}
+
 template <int L>
 STN_INLINE void transpose(Floats<L> (&row)[L]) {
-  for (int i = 0; i < L; i += 4) {
-    Floats<L> a = shuffle<Interleave<false>, L>(row[i], row[i + 1]);
-    Floats<L> b = shuffle<Interleave<true>, L>(row[i], row[i + 1]);
-    Floats<L> c = shuffle<Interleave<false>, L>(row[i + 2], row[i + 3]);
-    Floats<L> d = shuffle<Interleave<true>, L>(row[i + 2], row[i + 3]);
-    row[i] = shuffle<Pairs<false>, L>(a, c);
-    row[i + 1] = shuffle<Pairs<true>, L>(a, c);
-    row[i + 2] = shuffle<Pairs<false>, L>(b, d);
-    row[i + 3] = shuffle<Pairs<true>, L>(b, d);
-  }
+  for (int i = 0; i < L; i += 4) transpose_fours<L>(row + i);
   if constexpr (L >= 8) swap_blocks<4, L>(row);
   if constexpr (L >= 16) swap_blocks<8, L>(row);
 }
@@ -180,9 +188,13 @@ STN_INLINE Floats<L> sums(Floats<L> (&row)[L]) {
 
 template <int L>
 STN_INLINE float sum(Floats<L> x) {
-  float total = 0;
-  for (int i = 0; i < L; i++) total += x[i];
-  return total;
+  if constexpr (L == 1) {
+    return x[0];
+  } else {
+    Floats<L / 2> half[2];
+    std::memcpy(half, &x, sizeof x);
+    return sum<L / 2>(half[0] + half[1]);
+  }
 }
 
 // ---- numbers in memory
@@ -240,6 +252,44 @@ STN_INLINE void store_floats(Float16* to, Floats<L> value) {
   half = rest >= 0x477ff000 ? splat<L>(uint32_t(0x7c00)) : half;
   half = rest > 0x7f800000 ? splat<L>(uint32_t(0x7e00)) : half;
   store_words<L>(to, sign | half);
+}
+
+// The first `count` numbers of a vector; nothing beyond them is touched.
+template <int L, class T>
+STN_INLINE Floats<L> load_first(const T* from, int count) {
+  alignas(64) T some[L] = {};
+#if defined(__AVX512F__)
+  if constexpr (L == 16 && sizeof(T) == 4)
+    store(some, _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from));
+  else if constexpr (L == 16)
+    store(some, _mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), from));
+  else
+#elif defined(__AVX2__)
+  if constexpr (L == 8 && sizeof(T) == 4) {
+    Ints<8> mask = Ints<8>{0, 1, 2, 3, 4, 5, 6, 7} < splat<8>(count);
+    store(some, _mm256_maskload_ps(reinterpret_cast<const float*>(from), (__m256i)mask));
+  } else
+#endif
+    std::memcpy(some, from, count * sizeof(T));
+  return load_floats<L>(some);
+}
+template <int L, class T>
+STN_INLINE void store_first(T* to, Floats<L> value, int count) {
+  alignas(64) T some[L];
+  store_floats<L>(some, value);
+#if defined(__AVX512F__)
+  if constexpr (L == 16 && sizeof(T) == 4)
+    _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), load<__m512>(some));
+  else if constexpr (L == 16)
+    _mm256_mask_storeu_epi16(to, __mmask16((1u << count) - 1), load<__m256i>(some));
+  else
+#elif defined(__AVX2__)
+  if constexpr (L == 8 && sizeof(T) == 4) {
+    Ints<8> mask = Ints<8>{0, 1, 2, 3, 4, 5, 6, 7} < splat<8>(count);
+    _mm256_maskstore_ps(reinterpret_cast<float*>(to), (__m256i)mask, load<__m256>(some));
+  } else
+#endif
+    std::memcpy(to, some, count * sizeof(T));
 }
 
 template <class T>

@@ -7,12 +7,14 @@
 namespace {
 
 struct Forward {
+  static constexpr int kByOne = kPlanes;  // so few channels are taken one by one
   template <int L, bool Nearest>
   static void run(const Problem& p) {
     sample<L, Nearest>(p);
   }
 };
 struct Backward {
+  static constexpr int kByOne = 1;
   template <int L, bool Nearest>
   static void run(const Problem& p) {
     differentiate<L, Nearest>(p);
@@ -26,7 +28,7 @@ void by_kernel(const Problem& p) {
 // 0, or 1 where there is no memory.
 template <class Do>
 int by_channels(const Problem& p) try {
-  if (p.channels == 1)
+  if (p.channels <= Do::kByOne)
     by_kernel<Do, 1>(p);
   else if (p.channels <= 4)
     by_kernel<Do, 4>(p);
