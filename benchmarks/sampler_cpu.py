@@ -58,7 +58,7 @@ SPLINES = {
 }
 CASES = ("float32", "channels_last", "bfloat16", "nearest", "bicubic", "reflection", "fill")
 # They have no kernel of ours.
-GRIDS = ("bicubic", "reflection", "fill")
+GRIDS = ("bicubic", "reflection")
 FILL = 0.5
 # What glibc does with freed memory: by default large outputs are fresh pages at every call.
 ALLOCATORS = {

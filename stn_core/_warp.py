@@ -10,7 +10,7 @@ from .backends import Backend, choose
 from .kernels import fused
 from .kernels.reference import Reference
 from .samplers.interpolation import Bilinear, Nearest
-from .samplers.padding import Padding
+from .samplers.padding import Padding, check_padding, fill_of
 from .samplers.sampler import Sampler
 from .transforms.transform import Transform
 
@@ -68,8 +68,15 @@ def warp(
     chosen, _ = choose(image, theta, transform, sampler, padding, backend)
     if chosen == "fused":
         map, fields = _map_of(image, theta, transform, size, align_corners)
-        return fused.fused_warp(
-            image,
+        fill = None
+        source = image
+        if not isinstance(padding, str):
+            check_padding(padding)
+            source = image.to(torch.promote_types(image.dtype, torch.float32))
+            fill = fill_of(padding, source)
+            source = source - fill
+        output = fused.fused_warp(
+            source,
             map,
             (size[0], size[1]),
             fields=fields,
@@ -77,6 +84,7 @@ def warp(
             border=padding == "border",
             align_corners=align_corners,
         )
+        return output if fill is None else (output + fill).to(image.dtype)
     grid = sampling_grid(theta, transform, size, align_corners=align_corners)
     read = Reference(sampler) if chosen == "reference" else sampler
     return read(image, grid, padding=padding, align_corners=align_corners)

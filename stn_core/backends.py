@@ -97,8 +97,11 @@ def _obstacle(
     if type(sampler) not in SAMPLERS:
         names = " and ".join(kind.__name__ for kind in SAMPLERS)
         return f"Kernels are for {names}, not for {type(sampler).__name__}."
-    if not isinstance(padding, str) or padding not in PADDINGS:
-        return f"Kernels are for the paddings {' and '.join(PADDINGS)}, not for {padding!r}."
+    # What is filled is read as its difference from the value, with zeros outside.
+    if not isinstance(padding, float | int | tuple) and padding not in PADDINGS:
+        return (
+            f"Kernels are for the paddings {', '.join(PADDINGS)} and a value, not for {padding!r}."
+        )
     if image.dtype not in TYPES:
         return f"The image is {_name(image.dtype)}, and kernels are for {_TYPE_NAMES}."
     if theta.dtype == torch.float64:

@@ -108,7 +108,7 @@ def near_a_jump(problem, sampler, align_corners):
     problem=PROBLEMS,
     layout=st.sampled_from(["contiguous", "channels_last", "crop", "transposed"]),
     sampler=st.sampled_from([samplers.Bilinear(), samplers.Bilinear(), samplers.Nearest()]),
-    padding=st.sampled_from(["zeros", "border"]),
+    padding=st.sampled_from(["zeros", "border", 0.5]),
     align_corners=st.booleans(),
 )
 def test_is_the_reference(processor, problem, layout, sampler, padding, align_corners):

@@ -46,7 +46,7 @@ def test_a_wheel_has_kernels_for_each_kind_of_processor_and_needs_no_torch(tmp_p
     compiler.chmod(0o755)
     archive, _ = wheel(tmp_path, compiler)
     assert libraries(archive) == {file_name(kind) for kind in processors_here()}
-    assert not archive.filename.endswith("-any.whl"), "what is compiled is for one platform"
+    assert not str(archive.filename).endswith("-any.whl"), "what is compiled is for one platform"
 
 
 def test_without_a_compiler_the_installation_succeeds_and_says_what_is_lost(tmp_path):
