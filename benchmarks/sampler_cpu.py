@@ -74,7 +74,9 @@ Run = Callable[[], Any]
 Warp = Callable[[Tensor, Tensor], Tensor]
 
 
-def rows(names: list[str], threads: int, allocator: str) -> Iterator[dict[str, Any]]:
+def rows(
+    names: list[str], threads: int, allocator: str, compiles: bool
+) -> Iterator[dict[str, Any]]:
     """All measurements with so many threads; with glibc's defaults those in float32 alone."""
     torch.set_num_threads(threads)
     is_full = allocator == "raised"
@@ -88,7 +90,8 @@ def rows(names: list[str], threads: int, allocator: str) -> Iterator[dict[str, A
             image = as_asked(plain, case)
             warps = affine_warps(side, case)
             errors = errors_of(warps, image, theta) if is_full and case != "nearest" else {}
-            rivals = foreign(image, theta, side, threads) if is_full and case == "float32" else {}
+            is_compared = is_full and case == "float32"
+            rivals = foreign(image, theta, side, compiles) if is_compared else {}
             for what, runs in both(warps, image, theta, case == "nearest").items():
                 label = {"threads": threads, "shape": name, "case": case, "what": what}
                 times = timed(runs | rivals.get(what, {}))
@@ -194,11 +197,8 @@ def errors_of(warps: dict[str, Warp], image: Tensor, theta: Tensor) -> dict[str,
     }
 
 
-def foreign(image: Tensor, theta: Tensor, side: int, threads: int) -> dict[str, dict[str, Run]]:
-    """Rivals with the same maps: kornia, OpenCV image by image, and torch's compiler.
-
-    The compiler only with one thread, for each of its graphs takes half a minute to compile.
-    """
+def foreign(image: Tensor, theta: Tensor, side: int, compiles: bool) -> dict[str, dict[str, Run]]:
+    """Rivals with the same maps: kornia, OpenCV image by image, and torch's compiler if asked."""
     import cv2
     from kornia.geometry.transform import warp_affine
 
@@ -219,7 +219,7 @@ def foreign(image: Tensor, theta: Tensor, side: int, threads: int) -> dict[str, 
     right = torch_warp(image, theta)
     assert (of_kornia(image, forth) - right).abs().median() < 1e-3, "kornia warps otherwise"
     if image.shape[1] <= 4:
-        cv2.setNumThreads(threads)
+        cv2.setNumThreads(torch.get_num_threads())
         pictures = [picture.permute(1, 2, 0).contiguous().numpy() for picture in image]
         maps = [m.numpy() for m in reading[:, :2]]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -231,7 +231,7 @@ def foreign(image: Tensor, theta: Tensor, side: int, threads: int) -> dict[str, 
         first = torch.from_numpy(of_opencv()[0]).view(side, side, -1).movedim(-1, 0)
         assert (first - right[0]).abs().median() < 1e-3, "OpenCV warps otherwise"
         found["forward"]["opencv"] = of_opencv
-    if threads == 1:
+    if compiles:
         torch.compiler.reset()
         compiled = both({"compile": torch.compile(torch_warp, dynamic=False)}, image, theta, False)
         found = {what: runs | compiled[what] for what, runs in found.items()}
@@ -344,12 +344,15 @@ def main() -> None:
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--without-compiler", action="store_true")
     parser.add_argument("--more", action="store_true", help="keep the other rows that are there")
     parser.add_argument("--allocator", choices=ALLOCATORS, help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.allocator:
         for threads in map(int, words.threads.split(",")):
-            for row in rows(words.shapes.split(","), threads, words.allocator):
+            # Each of its graphs takes half a minute to compile.
+            compiles = threads == 1 and not words.without_compiler
+            for row in rows(words.shapes.split(","), threads, words.allocator, compiles):
                 print(json.dumps({"allocator": words.allocator, **row}), flush=True)
         return
     results: dict[str, Any] = {"environment": environment(), "rows": []}
