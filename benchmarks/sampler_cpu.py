@@ -26,6 +26,7 @@ from sampler_cpu_report import markdown
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+import stn_core
 from bench.models.cnn import CNN
 from bench.tasks.workloads.thetas import Kind, random_thetas, wake
 from stn_core import (
@@ -323,7 +324,8 @@ def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def environment() -> dict[str, Any]:
     """What the numbers depend on."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    # Of the library that is measured, which need not lie beside this file.
+    git = ["git", "-C", str(Path(stn_core.__file__).parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout
     names = [s for s in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in s]
     packages = ("torch", "kornia", "opencv-python-headless")
