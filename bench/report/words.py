@@ -1,8 +1,11 @@
 """The answer in words: only what the statistics allow, and what is missing for more."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ..statistics import Estimate
+from ..study import Study
 from .findings import Difference, Findings, Measure, VariantRow
 from .tables import bounds, interval, number
 
@@ -81,10 +84,34 @@ def notes(findings: Findings) -> str:
             "A main effect is a mean over all settings of the other factors; an interaction is how "
             "much one effect changes with the other; both are paired by seed."
         )
+    parts += starts(findings.study)
     spent = [f"{seconds['accuracy']:.0f} s of training and testing"] if seconds["accuracy"] else []
     spent += [f"{seconds['timing']:.0f} s of timing"] if seconds["timing"] else []
     parts += [f"Attempts took {' and '.join(spent)} in all."] if spent else []
     return " ".join(parts)
+
+
+def starts(study: Study) -> list[str]:
+    """Of networks that can start from pretrained weights, whether they did, a sentence each."""
+    found: dict[tuple[str, bool], list[str]] = {}
+    for variant in study.variants:
+        for network in dict.fromkeys(_networks(variant.model or {})):
+            found.setdefault(network, []).append(variant.name)
+    sentences: list[str] = []
+    for (name, pretrained), variants in found.items():
+        how = "from pretrained weights" if pretrained else "from scratch"
+        where = f" in {', '.join(variants)}" if (name, not pretrained) in found else ""
+        sentences.append(f"`{name}` starts {how}{where}.")
+    return sentences
+
+
+def _networks(settings: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """`(name, pretrained)` of each network of a model that says whether it is pretrained."""
+    if isinstance(settings.get("pretrained"), bool):
+        yield settings.get("architecture", settings.get("name", "")), settings["pretrained"]
+    for value in settings.values():
+        if isinstance(value, Mapping):
+            yield from _networks(value)
 
 
 def _told(findings: Findings) -> list[str]:

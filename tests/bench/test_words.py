@@ -181,3 +181,23 @@ def test_no_baseline(tmp_path):
     study = make_study(tmp_path, "variants: [{name: A}, {name: B, set: {train.lr: 1}}]\n")
     told = answer(find(study, trained(study, {"A": [1.0, 2.0, 3.0], "B": [1.0, 2.0, 3.0]})))
     assert told[0] == "The study names no baseline, so nothing is compared."
+
+
+def test_whether_networks_were_pretrained_is_said(tmp_path):
+    body = "localisation: {name: backbone, architecture: test_resnet}"
+    design = f"""\
+variants:
+- {{name: whole, set: {{model: {{name: backbone, architecture: resnet10t, pretrained: true}}}}}}
+- {{name: anew, set: {{model: {{name: backbone, architecture: resnet10t}}}}}}
+- {{name: crop, set: {{model.transformer: {{{body}}}}}}}
+- {{name: CNN}}
+baseline: {{model.name: cnn, model.transformer.localisation: cnn}}
+"""
+    study = make_study(tmp_path, design)
+    found = find(study, trained(study, {v.name: [1.0, 2.0, 3.0] for v in study.variants}))
+    assert (
+        "`resnet10t` starts from pretrained weights in whole. "
+        "`resnet10t` starts from scratch in anew. `test_resnet` starts from scratch. "
+    ) in notes(found)
+    plain = make_study(tmp_path)
+    assert "starts" not in notes(find(plain, trained(plain, ERRORS)))
