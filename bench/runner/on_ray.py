@@ -128,6 +128,10 @@ class OnRay:
                 if slot not in self._idle:
                     grown = 0.0
             if queue and time.monotonic() - grown > GROW_SECONDS:
+                if self._timer is not None:
+                    # It may hold, or be next to get, what a training needs that has come back.
+                    ray.kill(self._timer)
+                    self._timer = None
                 self._grow(launch, device, len(queue))
                 grown = time.monotonic()
 
