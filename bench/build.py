@@ -121,8 +121,11 @@ def _model(
     return net if data.labels == 1 else nn.Sequential(net, nn.Unflatten(1, outputs))
 
 
-def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) -> None:
+def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: Path) -> nn.Module:
     """Build a variant once on `meta` tensors, and put images through it: shapes only.
+
+    Returns:
+        The model, of `meta` tensors.
 
     Raises:
         BenchError: A component refuses its parameters, or two do not fit together.
@@ -140,6 +143,7 @@ def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: P
         raise BenchError(
             f"the model must give (batch, {shape}) scores, gives {tuple(output.shape)}"
         )
+    return net
 
 
 def _load(target: str, folder: Path) -> Any:

@@ -113,7 +113,10 @@ DATA_FILE = "DataFile"
 
 # Literal attributes of a component's class that are read too, and what they are where it has none.
 # `needs` are the keys of a study's `base` that a task or a workload computes from.
-FACTS: dict[str, Any] = {"version": 1, "needs": None, "phases": ("accuracy", "timing")}
+FACTS: dict[str, Any] = {
+    "version": 1, "needs": (), "phases": ("accuracy", "timing"), "data_parallel": False,
+}  # fmt: skip
+FACT_WORDS = {int: "whole number", tuple: "tuple", bool: "True or False"}
 NEEDS = {"task": ("dataset", "model", "train")}
 
 PLAIN_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": None, "Any": Any}
@@ -146,6 +149,7 @@ class Component:
     version: int
     needs: tuple[str, ...]
     phases: tuple[Literal["accuracy", "timing"], ...]
+    data_parallel: bool
     parameters: Mapping[str, Parameter]
 
 
@@ -232,10 +236,10 @@ def _read(role: str, target: str, file: Path, changed_ns: int) -> Component:
             names = item.targets if isinstance(item, ast.Assign) else [item.target]
             for fact in (n.id for n in names if isinstance(n, ast.Name) and n.id in FACTS):
                 facts[fact] = value = _literal(item.value)
-                kind = "whole number" if fact == "version" else "tuple"
-                if not isinstance(value, int if fact == "version" else tuple):
-                    where = f"{file}:{item.lineno}"
-                    raise BenchError(f"`{target}`: {where}: `{fact}` must be a plain {kind}")
+                kind = type(FACTS[fact])
+                if not isinstance(value, kind):
+                    where = f"{file}:{item.lineno}: `{fact}`"
+                    raise BenchError(f"`{target}`: {where} must be a plain {FACT_WORDS[kind]}")
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             parameters = _parameters(item.args, SUPPLIED[role])
     summary = (ast.get_docstring(node) or "").partition("\n")[0]

@@ -16,6 +16,7 @@ CODE = (
     "stn_core",
     "bench/conditions.py",
     "bench/build.py",
+    "bench/data_parallel.py",
     "bench/datasets",
     "bench/execution.py",
     "bench/measurement.py",

@@ -44,6 +44,8 @@ class Job:
     def fields(self, launch: "Launch") -> dict[str, Any]:
         """What the row of this attempt says before it has begun."""
         trial = self.trial
+        workers = launch.resources.accuracy.workers if self.phase == "accuracy" else 1
+        shared = {"workers": workers} if workers > 1 else {}
         return {
             "trial_id": trial.trial_id,
             "study": trial.study,
@@ -58,7 +60,7 @@ class Job:
             "run_id": launch.run_id,
             "host": os.uname().nodename,
             "code_hash": launch.code_hash,
-            "environment": json.dumps(environment(), sort_keys=True),
+            "environment": json.dumps(environment() | shared, sort_keys=True),
             "protocol": PROTOCOL if self.phase == "timing" else None,
             "round": self.round,
         }

@@ -51,6 +51,12 @@ class Optimizer:
         """The parameters as torch's gradient scaler asks for them."""
         return [{"params": [slot.parameter for slot in group.slots]} for group in self.groups]
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients of the parameters that have one."""
+        found = (slot.parameter.grad for slot in self.slots)
+        return [gradient for gradient in found if gradient is not None]
+
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for slot in self.slots:

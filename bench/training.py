@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .data_parallel import ALONE, Ranks
 from .datasets.dataset import Resident
 from .execution import Forward, forward_of
 from .optimizer import Optimizer, optimizer
@@ -77,23 +78,28 @@ def learning_rate(train: Mapping[str, Any], step: int) -> float:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One step, `step(images, targets, lr)`: forward, backward, update; gives the loss."""
+    """One step, `step(images, targets, lr)`: forward, backward, update; gives the loss.
+
+    Of the batch each of `ranks` computes its share; loss and gradients are those of all of it.
+    """
 
     forward: Forward
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     loss: Callable[[Any, Tensor], Tensor]
+    ranks: Ranks = ALONE
 
     def __call__(self, images: Tensor, targets: Tensor, lr: float) -> Tensor:
         self.optimizer.zero_grad()
-        loss = self.loss(self.forward(images), targets)
+        loss = self.loss(self.forward(self.ranks.share(images)), self.ranks.share(targets))
+        self.scaler.scale(loss).backward()
+        if self.ranks.count > 1:
+            self.ranks.average([loss.detach(), *self.optimizer.gradients])
         if not self.scaler.is_enabled():
-            loss.backward()
             self.optimizer.step(lr)
             return loss.detach()
         # The scaler asks an optimizer only for its `param_groups` and its `step`.
         chosen: Any = self.optimizer
-        self.scaler.scale(loss).backward()
         self.scaler.unscale_(chosen)
         self.scaler.step(chosen, lr)
         self.scaler.update()
@@ -101,13 +107,16 @@ class TrainingStep:
 
 
 def training_step(
-    model: nn.Module, settings: Mapping[str, Any], objective: Objective = CLASSIFICATION
+    model: nn.Module,
+    settings: Mapping[str, Any],
+    objective: Objective = CLASSIFICATION,
+    ranks: Ranks = ALONE,
 ) -> TrainingStep:
     """A step of training a model as `settings`, the `train` of a study, say."""
     forward = forward_of(model, settings)
     device = next(model.parameters()).device
     scaler = torch.amp.GradScaler(device.type, enabled=settings["precision"] == "float16")
-    return TrainingStep(forward, optimizer(model, settings), scaler, objective.loss)
+    return TrainingStep(forward, optimizer(model, settings), scaler, objective.loss, ranks)
 
 
 def train(
@@ -118,6 +127,7 @@ def train(
     *,
     objective: Objective = CLASSIFICATION,
     halfway: Halfway | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[CurvePoint]:
     """Train a model in place; gives its learning curves.
 
@@ -132,12 +142,13 @@ def train(
             must leave torch's generator alone.
         objective: What it is trained for.
         halfway: Where its state is kept every so often, and found when it was cut short.
+        ranks: The processes that train it together; all must be given the same.
 
     Raises:
         Diverged: The loss is not finite, or the model has come to give every image one answer.
     """
     steps, size = settings["steps"], settings["batch_size"]
-    step = training_step(model, settings, objective)
+    step = training_step(model, settings, objective, ranks)
     evaluated = forward_of(model, {**settings, "execution": "eager"})
     curve_every, evaluate_every = -(-steps // CURVE_POINTS), -(-steps // EVALUATIONS)
     losses = torch.zeros(curve_every, device=data.device)

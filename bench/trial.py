@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +22,11 @@ from safetensors.torch import load
 
 from .build import build, dataset, model
 from .conditions import pin
+from .data_parallel import ALONE, PartnerGone, Ranks
 from .environment import cpu_name
 from .errors import BadData, BenchError, DiskFull, StoreError
 from .jobs import Job, Launch, Outcome, one_line
-from .results import Attempt, ResultStore
+from .results import Attempt, ResultStore, marks
 from .results.marks import Mark, this_process
 from .results.schema import FailureKind
 from .resume import Halfway, saved
@@ -51,7 +53,27 @@ KINDS: dict[type[Exception], FailureKind] = {
     BadData: "bad_data",
     DiskFull: "disk_full",
     StoreError: "store",
+    PartnerGone: "lost",
 }
+
+
+class Failed(Exception):
+    """What was raised in another process, as the row of its attempt says it."""
+
+    def __init__(self, failure: str, kind: FailureKind, trace: str | None) -> None:
+        super().__init__(failure, kind, trace)
+        self.failure, self.trace = failure, trace
+        self.kind: FailureKind = kind
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an attempt came to: what it measured, the weights apart, and on what."""
+
+    measured: Measured
+    weights: bytes
+    device_name: str
+    deterministic: bool
 
 
 def check_study(study: Study, device: str, launch: Launch) -> None:
@@ -59,7 +81,8 @@ def check_study(study: Study, device: str, launch: Launch) -> None:
     for variant in study.variants:
         settings = variant.settings(study.task)
         try:
-            _task(settings, launch).check(settings, _place(device, launch))
+            together = Ranks(count=launch.resources.accuracy.workers)
+            _task(settings, launch).check(settings, _place(device, launch, together))
         except BenchError as error:
             raise BenchError(f"{study.name}: variant `{variant.name}`: {error}") from error
         except (Exception, SystemExit) as error:
@@ -70,43 +93,73 @@ def check_study(study: Study, device: str, launch: Launch) -> None:
             ) from error
 
 
-def run_attempt(job: Job, launch: Launch) -> Outcome:
-    """Run a job here, on its threads and from its seed, but not what another run makes now.
+def make(job: Job, launch: Launch, ranks: Ranks = ALONE) -> Made | None:
+    """Compute a job here, on its threads and from its seed; only the first of `ranks` tells."""
+    name = device_name(job.trial.device)
+    with _reproducible(job) as without_kernel:
+        measured = _run_phase(job, launch, ranks)
+    if ranks.rank:
+        return None
+    weights = saved(measured.weights) if measured.weights else b""
+    return Made(replace(measured, weights={}), weights, name, not without_kernel)
+
+
+def make_together(job: Job, launch: Launch, ranks: Ranks) -> Made | None:
+    """Compute a job as one of several processes.
+
+    Raises:
+        Failed: It went wrong in this one.
+    """
+    try:
+        return make(job, launch, ranks)
+    except Exception as error:
+        raise Failed(one_line(error), _kind(error), traceback.format_exc()) from None
+
+
+def run_attempt(
+    job: Job, launch: Launch, make: Callable[[Job, Launch], Made | None] = make
+) -> Outcome:
+    """Run a job, but not what another run makes now; `make` computes it.
 
     Raises:
         InfrastructureError: The store cannot be written; all else that goes wrong is a row.
     """
     store = ResultStore(launch.store)
-    measured, failure, kind, trace = Measured(), None, None, None
-    without_kernel: list[str] = []
+    made: Made | None = None
+    failure: str | None = None
+    kind: FailureKind | None = None
+    trace: str | None = None
     mark = _mark(job, launch)
     with store.mark(mark):
         if elsewhere := _elsewhere(job, launch, store, mark):
             return Outcome(job, None, None, 0.0, elsewhere)
         started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         try:
-            with _reproducible(job) as without_kernel, _limited(launch.timeout(job)):
-                measured = _run_phase(job, launch, store)
+            with _limited(launch.timeout(job)):
+                made = make(job, launch)
+        except Failed as error:
+            failure, kind, trace = error.failure, error.kind, error.trace
         except Exception as error:
             failure, kind, trace = one_line(error), _kind(error), traceback.format_exc()
         seconds = time.perf_counter() - clock
-        if measured.weights:
-            content = saved(measured.weights)
-            _patiently(launch, lambda: store.write_checkpoint(job.trial.trial_id, content))
+        found = made or Made(Measured(), b"", _device_name(job, launch), True)
+        if found.weights:
+            trial_id = job.trial.trial_id
+            _patiently(launch, lambda: store.write_checkpoint(trial_id, found.weights))
         attempt = Attempt(
             **job.fields(launch),
             status="done" if failure is None else "failed",
-            device_name=device_name(job.trial.device),
-            deterministic=not without_kernel,
+            device_name=found.device_name,
+            deterministic=found.deterministic,
             started_at=started,
             seconds=seconds,
             failure=failure,
             failure_kind=kind,
             traceback=trace,
-            metrics=measured.metrics,
-            curves=measured.curves,
-            timings=measured.timings,
-            pictures=measured.pictures,
+            metrics=found.measured.metrics,
+            curves=found.measured.curves,
+            timings=found.measured.timings,
+            pictures=found.measured.pictures,
         )
         _patiently(launch, lambda: store.write(attempt))
         if job.phase == "accuracy" and kind in (None, "diverged"):
@@ -132,12 +185,22 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name() if device == "cuda" else cpu_name()
 
 
-def _run_phase(job: Job, launch: Launch, store: ResultStore) -> Measured:
-    trial = job.trial
-    task, place = _task(trial.settings, launch), _place(trial.device, launch)
+def _device_name(job: Job, launch: Launch) -> str:
+    """Of an attempt that failed; where others computed it, theirs is not known here."""
+    elsewhere = job.phase == "accuracy" and launch.resources.accuracy.workers > 1
+    return "" if elsewhere else device_name(job.trial.device)
+
+
+def _run_phase(job: Job, launch: Launch, ranks: Ranks) -> Measured:
+    trial, store = job.trial, ResultStore(launch.store)
+    task, place = _task(trial.settings, launch), _place(trial.device, launch, ranks)
     if job.phase == "accuracy":
         maker = f"{launch.code_hash} {device_name(trial.device)} {job.threads} {torch.__version__}"
-        halfway = Halfway(store, trial.trial_id, maker, KEEP_SECONDS)
+        if ranks.count > 1:
+            maker += f" {ranks.count} workers"
+        # All are at the same place, so that one keeps what all of them go on from.
+        every = math.inf if ranks.rank else KEEP_SECONDS
+        halfway = Halfway(store, trial.trial_id, maker, every)
         return task.accuracy(trial.settings, trial.seed, replace(place, halfway=halfway))
     trained = "accuracy" in trial.phases
     weights = load(store.read_checkpoint(trial.trial_id)) if trained else {}
@@ -148,8 +211,8 @@ def _task(settings: Mapping[str, Any], launch: Launch) -> Task:
     return build("task", {"name": settings["task"]}, launch.folder)
 
 
-def _place(device: str, launch: Launch) -> Place:
-    return Place(torch.device(device), launch.data_dir, launch.folder)
+def _place(device: str, launch: Launch, ranks: Ranks) -> Place:
+    return Place(torch.device(device), launch.data_dir, launch.folder, ranks=ranks)
 
 
 def _mark(job: Job, launch: Launch) -> Mark:
@@ -169,6 +232,8 @@ def _elsewhere(
     Whoever marked first goes on. A timing waits until no other run works on its host, and what is
     to be trained there waits until it has been timed.
     """
+    if job.attempt > 1 and (left := _left_behind(job, launch, store)):
+        return left
 
     def others() -> list[Mark]:
         return [mark for mark in store.marks(but_of=launch.run_id) if mark.alive]
@@ -193,6 +258,29 @@ def _elsewhere(
         for row in rows
     )
     return "done" if made else None
+
+
+def _left_behind(job: Job, launch: Launch, store: ResultStore) -> Literal["running", "done"] | None:
+    """Whether an attempt of this run that was taken for lost goes on, or has ended well.
+
+    A host that was cut off from the cluster works on, and may still see the store.
+    """
+
+    def mine() -> list[dict[str, Any]]:
+        rows = store.rows_of(job.trial.trial_id, job.phase)
+        return [r for r in rows if (r["run_id"], r["round"]) == (launch.run_id, job.round)]
+
+    lost = [row for row in mine() if row["failure_kind"] == "node_lost"]
+    ends = [row["started_at"].timestamp() + row["seconds"] for row in lost]
+    # Its mark was removed with it; the next heartbeat brings it back.
+    time.sleep(max(0.0, max(ends, default=0.0) + 1.2 * marks.HEARTBEAT_SECONDS - time.time()))
+    for mark in store.marks() if ends else ():
+        same = (mark.run_id, mark.trial_id, mark.phase) == (
+            launch.run_id, job.trial.trial_id, job.phase,
+        )  # fmt: skip
+        if same and mark.alive and mark.attempt < job.attempt:
+            return "running"
+    return "done" if any(row["status"] == "done" for row in mine()) else None
 
 
 def _patiently(launch: Launch, write: Callable[[], object]) -> None:

@@ -94,7 +94,7 @@ class Attempt:
         protocol: Version of the timing protocol; None in the accuracy phase.
         round: Round of timing, from 0; None in the accuracy phase.
         code_hash: Hash of the code that computed it; a trial is stale when that has changed since.
-        environment: JSON of commit, versions, machine.
+        environment: JSON of commit, versions, machine; of `workers` where several trained it.
     """
 
     trial_id: str

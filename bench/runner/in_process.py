@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..environment import local_device
+from ..errors import BenchError
 from ..jobs import Event, Job, Launch, Outcome
 from ..study import Study
 from . import fresh
@@ -25,6 +26,8 @@ class InProcess:
     def check(self, study: Study, device: str, launch: Launch) -> None:
         from .. import trial
 
+        if study.resources.accuracy.workers > 1:
+            raise BenchError("resources.accuracy.workers: --in-process trains on one")
         trial.check_study(study, device, launch)
 
     def accuracy(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:

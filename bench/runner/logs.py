@@ -15,13 +15,14 @@ LONGEST = 1_000_000
 
 
 @contextlib.contextmanager
-def kept(job: Job, launch: Launch) -> Iterator[None]:
-    """Send standard output and error of this process to the log of an attempt.
+def kept(job: Job, launch: Launch, rank: int = 0) -> Iterator[None]:
+    """Send standard output and error of this process, the `rank`-th of an attempt, to its log.
 
     The descriptors are turned, so that what C++ and child processes print is there too. The log
     is in the store every few seconds; of one that is too long the end is kept.
     """
-    store, name = ResultStore(launch.store), f"{job.key}.{launch.run_id}"
+    store, worker = ResultStore(launch.store), f".worker{rank}" if rank else ""
+    name = f"{job.key}.{launch.run_id}{worker}"
     stop = threading.Event()
     with tempfile.TemporaryFile() as file:
         stored = 0
@@ -41,14 +42,14 @@ def kept(job: Job, launch: Launch) -> Iterator[None]:
                 flush()
 
         watcher = threading.Thread(target=watch, daemon=True, name="log")
-        with _turned(file.fileno()):
-            watcher.start()
-            try:
+        try:
+            with _turned(file.fileno()):
+                watcher.start()
                 yield
-            finally:
-                stop.set()
-                watcher.join()
-        flush()
+        finally:
+            stop.set()
+            watcher.join()
+            flush()
 
 
 @contextlib.contextmanager

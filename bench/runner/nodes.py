@@ -48,7 +48,7 @@ def alive(nodes: Sequence[Node]) -> list[Node]:
 
 
 def share(phase: Accuracy | Timing, device: str) -> tuple[float, float]:
-    """CPUs and GPUs that one attempt asks for."""
+    """CPUs and GPUs that one attempt asks for, or each of its workers."""
     return phase.cpus, phase.gpus if device == "cuda" else 0
 
 
@@ -63,8 +63,8 @@ def fits(phase: Accuracy | Timing, device: str, node: Node) -> bool:
 
 
 def slots(phase: Accuracy, device: str, nodes: Sequence[Node]) -> int:
-    """How many attempts there is room for at once."""
-    return sum(_room(phase, device, node) for node in nodes)
+    """How many attempts there is room for at once; the workers of one may be on several nodes."""
+    return sum(_room(phase, device, node) for node in nodes) // phase.workers
 
 
 def refuse_impossible(
@@ -75,8 +75,14 @@ def refuse_impossible(
     Raises:
         BenchError: No node has what the phase asks for; says what the largest have.
     """
-    if any(fits(phase, device, node) for node in nodes):
+    workers = phase.workers if isinstance(phase, Accuracy) else 1
+    room = sum(_room(phase, device, node) for node in nodes)
+    if room >= workers:
         return
+    if room:
+        raise BenchError(
+            f"resources.{name}.workers asks for {workers} at once; the nodes have room for {room}"
+        )
     labelled = [node for node in nodes if _labelled(phase, node)]
     if not labelled:
         wanted = ", ".join(f"{key}: {value}" for key, value in phase.label.items())

@@ -1,7 +1,7 @@
 """Make attempts on Ray: warm actors side by side for accuracy, a fresh process each for timing.
 
-The only module that imports ray. Ray retries nothing: which failure deserves another attempt is
-the study's to say, and every attempt leaves a row.
+Ray is imported here and in `group` alone. It retries nothing: which failure deserves another
+attempt is the study's to say, and every attempt leaves a row.
 """
 
 import logging
@@ -16,7 +16,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import (
-    ActorUnavailableError,
     GetTimeoutError,
     OutOfMemoryError,
     RayActorError,
@@ -25,12 +24,13 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..environment import code_hash, usable_cpus
-from ..errors import InfrastructureError
+from ..errors import BenchError, InfrastructureError
 from ..jobs import Event, Job, Launch, Outcome
 from ..results import ResultStore
 from ..study import Study
 from ..study.schema import Accuracy, Timing
 from . import fresh, nodes, reaper
+from .group import Conductor, lost_kind
 from .in_process import one_by_one
 from .queue import Queue, longest_first
 from .runner import GRACE_SECONDS, gone, raised
@@ -48,6 +48,23 @@ class _Slot:
     place: nodes.Place | None = None
     job: Job | None = None
     started: float = 0.0
+
+
+@dataclass
+class _Waiting:
+    """Whether it has been said that no node that lives has what a phase asks for."""
+
+    said: bool = False
+
+    def look(self, name: str, phase: Accuracy | Timing, device: str) -> Iterator[Event]:
+        """Say so when it becomes so; Ray waits, and a node may come back."""
+        try:
+            nodes.refuse_impossible(name, phase, device, nodes.alive(ray.nodes()))
+            self.said = False
+        except BenchError as error:
+            if not self.said:
+                yield Event("stage", text=f"waiting for a node: {error}")
+            self.said = True
 
 
 class OnRay:
@@ -100,9 +117,11 @@ class OnRay:
             _refuse_other_nodes(study, device, launch, alive)
         self._grow(launch, device, len(study.variants) * study.seeds)
         self._name_children()
-        first = next(iter(self._slots.values()))
+        first = next(iter(self._slots.values())).actor
+        if launch.resources.accuracy.workers > 1:  # a conductor has no device
+            first = _worker(launch.resources.accuracy, device)
         try:
-            ray.get(first.actor.check.remote(study, device, launch))
+            ray.get(first.check.remote(study, device, launch))
         except RayTaskError as error:
             raise error.cause from None
         except RayActorError as error:
@@ -110,6 +129,7 @@ class OnRay:
 
     def accuracy(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
         queue, grown = Queue(longest_first(jobs), launch), time.monotonic()
+        waiting = _Waiting()
         device = jobs[0].trial.device if jobs else ""
         while queue or any(slot.job for slot in self._slots.values()):
             while self._idle and (job := queue.take()) is not None:
@@ -128,6 +148,7 @@ class OnRay:
                 if slot not in self._idle:
                     grown = 0.0
             if queue and time.monotonic() - grown > GROW_SECONDS:
+                yield from waiting.look("accuracy", launch.resources.accuracy, device)
                 if self._timer is not None:
                     # It may hold, or be next to get, what a training needs that has come back.
                     ray.kill(self._timer)
@@ -153,7 +174,12 @@ class OnRay:
             except RayTaskError as error:
                 return raised(error.cause, job, launch, started)
 
-        return one_by_one(jobs, launch, make, "timing")
+        waiting = _Waiting()
+        for event in one_by_one(jobs, launch, make, "timing"):
+            yield event
+            if event.kind == "started" and event.job:
+                device = event.job.trial.device
+                yield from waiting.look("timing", launch.resources.timing, device)
 
     def _wait(self, launch: Launch) -> list[Any]:
         """Wait a while; gives what has ended, and whose attempt did not at its time limit."""
@@ -189,10 +215,14 @@ class OnRay:
             if job is None:
                 raise error.cause from None
             return raised(error.cause, job, launch, slot.started)
-        self._idle.append(slot)
         if job is None:
+            self._idle.append(slot)
             slot.place, self._unborn = result, 0
             return None
+        if result.failure and launch.resources.accuracy.workers > 1:
+            ray.kill(slot.actor)  # and so the workers that it leads
+        else:
+            self._idle.append(slot)
         return result
 
     def _grow(self, launch: Launch, device: str, jobs: int) -> None:
@@ -203,7 +233,7 @@ class OnRay:
         busy = sum(slot.job is not None for slot in self._slots.values())
         wanted = max(1, min(room, busy + jobs))
         for _ in range(count, wanted):
-            actor: Any = _Worker.options(**_request(phase, device)).remote(device)  # pyright: ignore[reportFunctionMemberAccess]
+            actor = _conductor() if phase.workers > 1 else _worker(phase, device)
             self._slots[actor.place.remote()] = _Slot(actor)
         starting = [ref for ref, slot in self._slots.items() if slot.job is None]
         for reference in starting[: max(0, count - max(1, room))]:
@@ -250,6 +280,16 @@ class _Timer:
 
     def run(self, job: Job, launch: Launch) -> Outcome:
         return fresh.run_attempt(job, launch)
+
+
+def _conductor() -> Any:
+    actor: Any = Conductor
+    return actor.remote()
+
+
+def _worker(phase: Accuracy, device: str) -> Any:
+    actor: Any = _Worker
+    return actor.options(**_request(phase, device)).remote(device)
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -307,7 +347,4 @@ def _request(phase: Accuracy | Timing, device: str) -> dict[str, Any]:
 
 def _lost(error: Exception, job: Job, launch: Launch, started: float) -> Outcome:
     reason = " ".join(str(error).split())
-    if isinstance(error, OutOfMemoryError):
-        return gone(job, launch, "out_of_host_memory", reason, started)
-    node = isinstance(error, ActorUnavailableError) or nodes.node_died(reason)
-    return gone(job, launch, "node_lost" if node else "lost", reason, started)
+    return gone(job, launch, lost_kind(error), reason, started)

@@ -48,8 +48,14 @@ class Runner(Protocol):
 
 
 def gone(job: Job, launch: Launch, kind: FailureKind, reason: str, started: float) -> Outcome:
-    """The outcome of a job whose worker is gone, after its row has been written in its stead."""
+    """The outcome of a job whose worker is gone, after its row has been written in its stead.
+
+    Where the worker has written it and could say no more, the row stands.
+    """
     store = ResultStore(launch.store)
+    for row in store.rows_of(job.trial.trial_id, job.phase):
+        if (row["run_id"], row["attempt"]) == (launch.run_id, job.attempt):
+            return Outcome(job, row["failure"], row["failure_kind"], row["seconds"])
     failure = f"{WORDS[kind]}: {reason}"[:500]
     store.write(job.cut_short(launch, kind, failure, started))
     for mark in store.marks():

@@ -59,6 +59,9 @@ def load_study(
     if problems:
         raise StudyError(problems)
     variants = _variants(parsed, document, file.parent)
+    if problem := _cannot_share(parsed, variants, file.parent):
+        where = ("resources", "accuracy", "workers")
+        raise StudyError([document.problem(where, problem)])
     if profile is None and (problems := _problems_of_profiles(file, parsed)):
         raise StudyError(problems)
     study = Study(
@@ -227,6 +230,22 @@ def _variants(study: StudyFile, document: Document, folder: Path) -> list[Varian
         )
         for label, (cell, settings) in found.items()
     ]
+
+
+def _cannot_share(study: StudyFile, variants: list[Variant], folder: Path) -> str | None:
+    """Why several workers cannot train a model of this study together."""
+    count = study.resources.accuracy.workers
+    if count == 1:
+        return None
+    if not describe("task", study.task, folder).data_parallel:
+        return f"task `{study.task}` trains on one worker, got {count}"
+    if study.resources.accuracy.gpus != 1:
+        return f"each worker has a GPU of its own; needs `gpus: 1`, got {count} workers"
+    for variant in variants:
+        size = (variant.train or {}).get("batch_size", count)
+        if size % count:
+            return f"batches of {size}, of variant `{variant.name}`, are no equal parts for {count}"
+    return None
 
 
 def _idle_conditions(

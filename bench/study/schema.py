@@ -27,12 +27,14 @@ class Accuracy(Strict):
     """What a training gets.
 
     Attributes:
-        cpus: CPUs, and threads of torch.
+        workers: Processes that train one model together, each with its share of every batch.
+        cpus: CPUs, and threads of torch, of each.
         gpus: Share of a GPU, on cuda alone: a fraction packs several trainings on one.
         label: Labels of the nodes that may do it.
         timeout: Seconds after which it has failed; None lets it run.
     """
 
+    workers: Positive = 1
     cpus: Positive = 1
     gpus: Annotated[float, Field(gt=0, le=1)] = 1
     label: dict[str, str] = {}
@@ -285,7 +287,9 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"must be letters, digits, `_` and `-`, got {show(given)}"
     for bound, words in BOUND_WORDS.items():
         if bound in context:
-            return f"must be {words} {context[bound]:g}, got {show(given)}"
+            several = "; a training on several GPUs has as many `workers`"
+            hint = several if error["loc"][-1] == "gpus" and bound == "le" else ""
+            return f"must be {words} {context[bound]:g}, got {show(given)}{hint}"
     for type_name, words in TYPE_WORDS.items():
         if kind.startswith(f"{type_name}_"):
             return f"must be {words}, got {show(given)}{_unquote(type_name, given)}"

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .. import build
+from ..data_parallel import check_shared
 from ..datasets.dataset import Resident
 from ..execution import check_execution, forward_of
 from ..measurement import flops, measure
@@ -22,10 +23,14 @@ TIMING_BATCHES = 8
 class Classify:
     """Classification: `test_error` in percent; time of a training step and a forward pass."""
 
+    data_parallel = True
+
     def check(self, settings: Mapping[str, Any], place: Place) -> None:
         """Build the variant once without computing anything, and find its data."""
         check_execution(settings["train"], place.device)
-        build.check_settings(settings, place.data_dir, place.folder)
+        net = build.check_settings(settings, place.data_dir, place.folder)
+        if place.ranks.count > 1:
+            check_shared(net.modules())
         splits(settings, place)
 
     def accuracy(self, settings: Mapping[str, Any], seed: int, place: Place) -> Measured:
@@ -35,7 +40,7 @@ class Classify:
         watch = Watch(data, settings["train"]["steps"], draw=seed == 0)
         watch(0, net.eval())
         halfway = place.halfway and place.halfway.carrying(watch)
-        curves = train(net, data, settings["train"], watch, halfway=halfway)
+        curves = train(net, data, settings["train"], watch, halfway=halfway, ranks=place.ranks)
         return Measured(
             (*metrics(net, curves), *watch.metrics),
             (*curves, *watch.curves),

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ..data_parallel import ALONE, Ranks
 from ..results import CurvePoint, Metric, Picture, TimingSample
 from ..resume import Halfway
 
@@ -15,13 +16,15 @@ from ..resume import Halfway
 class Place:
     """Where a trial runs: its device, the folder of data sets, that of the user's own code.
 
-    `halfway` is where a training keeps its state; two places that differ in it alone are one.
+    `halfway` is where a training keeps its state, `ranks` are the processes that it is shared by;
+    two places that differ in these alone are one.
     """
 
     device: torch.device
     data_dir: Path | None
     folder: Path
     halfway: Halfway | None = field(default=None, compare=False)
+    ranks: Ranks = field(default=ALONE, compare=False)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class Measured:
 
 
 class Task(Protocol):
-    """A kind of trial. Its methods depend on their arguments and torch's seeded generator alone."""
+    """A kind of trial. Its methods depend on their arguments and torch's seeded generator alone.
+
+    One whose class says `data_parallel = True` hands `place.ranks` on to `train`.
+    """
 
     def check(self, settings: Mapping[str, Any], place: Place) -> None:
         """Find what would make every trial of a variant fail; raises `BenchError`."""

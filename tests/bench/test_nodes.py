@@ -29,6 +29,8 @@ def node(cpus=4.0, gpus=0.0, **labels):
         (Accuracy(gpus=0.25, cpus=4), "cuda", [node(16, 2)], 4),
         (Accuracy(gpus=0.6), "cuda", [node(16, 2)], 2),
         (Accuracy(gpus=0.1), "cuda", [node(16, 1)], 10),
+        (Accuracy(workers=3), "cpu", [node(4), node(4)], 2),
+        (Accuracy(workers=2, cpus=3), "cuda", [node(4, 2), node(16, 4), node(16)], 2),
         (Accuracy(label={"gpu-class": "h200"}), "cpu", [node(), node(gpu_class="h200")], 4),
         (Accuracy(label={"gpu-class": "h200"}), "cpu", [node(gpu_class="a10")], 0),
     ],
@@ -44,6 +46,15 @@ def test_what_no_node_has_is_refused_and_named():
         nodes.refuse_impossible("timing", Timing(cpus=8), "cuda", there)
     assert str(caught.value) == (
         "resources.timing asks for 8 CPUs and 1 GPUs at once; the largest node has 8 and 1"
+    )
+
+
+def test_more_workers_than_the_nodes_have_room_for_are_refused():
+    nodes.refuse_impossible("accuracy", Accuracy(workers=8), "cpu", [node(4), node(4)])
+    with pytest.raises(BenchError) as caught:
+        nodes.refuse_impossible("accuracy", Accuracy(workers=9), "cpu", [node(4), node(4)])
+    assert str(caught.value) == (
+        "resources.accuracy.workers asks for 9 at once; the nodes have room for 8"
     )
 
 

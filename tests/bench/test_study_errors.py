@@ -38,6 +38,21 @@ BROKEN = {
         "[1e-3, 1e-2]", "['1e-3', 1e-2]",
         ['10: vary.train.lr[0]: must be a number, got the text "1e-3"; take away the quotes'],
     ),
+    "shares of unlike size": (
+        "seeds: 2", "seeds: 2\nresources: {accuracy: {workers: 3}}",
+        ["12: resources.accuracy.workers: batches of 32, of variant `base`, are no equal parts "
+         "for 3"],
+    ),
+    "workers on one GPU": (
+        "seeds: 2", "seeds: 2\nresources: {accuracy: {workers: 2, gpus: 0.5}}",
+        ["12: resources.accuracy.workers: each worker has a GPU of its own; needs `gpus: 1`, "
+         "got 2 workers"],
+    ),
+    "several GPUs": (
+        "seeds: 2", "seeds: 2\nresources: {accuracy: {gpus: 2}}",
+        ["12: resources.accuracy.gpus: must be at most 1, got 2; a training on several GPUs has "
+         "as many `workers`"],
+    ),
     "duplicate key": (
         "seeds: 2", "seeds: 2\nseeds: 3", ["12: seeds: stands twice (first on line 11)"],
     ),

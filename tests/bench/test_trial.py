@@ -14,9 +14,10 @@ from attempts import attempt
 import bench.trial as module
 from bench.errors import BadData, DiskFull, StoreError
 from bench.jobs import Job, Launch
-from bench.results import ResultStore
+from bench.results import ResultStore, marks
 from bench.results.marks import of_run
 from bench.runner import fresh, logs
+from bench.runner.runner import gone
 from bench.study import load_study
 from bench.study.schema import Accuracy, Resources, Timing
 from bench.training import Diverged
@@ -198,6 +199,26 @@ def test_what_another_run_has_made_meanwhile_is_not_made_again(job, launch, stor
         assert module.run_attempt(job, launch).elsewhere is None, "it was there, or has failed"
         store.write(attempt(trial, run_id="other", started_at=now))
         assert module.run_attempt(job, launch).elsewhere == "done"
+
+
+def test_what_was_taken_for_lost_but_goes_on_is_not_made_beside_it(job, launch, store, monkeypatch):
+    """A host that was cut off works on, and may still see the store."""
+    monkeypatch.setattr(marks, "HEARTBEAT_SECONDS", 0.1)
+    lost, trial = gone(job, launch, "node_lost", "no heartbeat", time.time()), job.trial.trial_id
+    assert lost.failure_kind == "node_lost"
+    with store.mark(other(job, run_id="run", host="cut off", beat=time.time())):
+        assert module.run_attempt(job.again(), launch).elsewhere == "running"
+    store.write(attempt(trial, "accuracy", run_id="run"))
+    assert module.run_attempt(job.again(), launch).elsewhere == "done"
+    assert sorted(map(str, kinds(store))) == ["None", "node_lost"]
+
+
+def test_what_is_lost_after_its_row_was_written_is_what_the_row_says(job, launch, store):
+    store.write(attempt(job.trial.trial_id, "accuracy", run_id="run", seconds=7.0))
+    outcome = gone(job, launch, "lost", "killed", time.time())
+    assert (outcome.failure_kind, outcome.seconds) == (None, 7.0)
+    assert kinds(store) == [None]
+    assert gone(job.again(), launch, "lost", "killed", time.time()).failure_kind == "lost"
 
 
 def test_nothing_is_trained_on_a_host_while_another_run_times_there(job, launch, store):

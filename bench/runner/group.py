@@ -1,0 +1,110 @@
+"""One training on several workers, through Ray Train, which starts and ends them together."""
+
+import os
+import tempfile
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError
+
+from ..jobs import Job, Launch, Outcome
+from ..results.schema import FailureKind
+from . import nodes
+
+# Ray Train tries again by itself only to start workers; so often, for a minute each time.
+STARTS = 20
+SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how late the end of a training is seen
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # what is printed is kept in the attempt's log
+}
+
+
+@ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
+class Conductor:
+    """Leads a training at a time: it keeps the mark and writes the row, its workers compute.
+
+    What it has started ends with it.
+    """
+
+    def __init__(self) -> None:
+        os.environ.update(SETTINGS)
+        from .. import trial
+
+        self._trial = trial
+
+    def place(self) -> nodes.Place:
+        return nodes.this_place(())
+
+    def run(self, job: Job, launch: Launch) -> Outcome:
+        return self._trial.run_attempt(job, launch, self._train)
+
+    def _train(self, job: Job, launch: Launch) -> Any:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        phase = launch.resources.accuracy
+        cpus, gpus = nodes.share(phase, job.trial.device)
+        # Ray leaves a worker that asked for no GPU all of them to see.
+        hidden = {} if gpus else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = TorchTrainer(
+                _train_share,
+                train_loop_config={"job": job, "launch": launch},
+                torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+                scaling_config=ScalingConfig(
+                    num_workers=phase.workers,
+                    use_gpu=gpus > 0,
+                    resources_per_worker={"CPU": cpus} | ({"GPU": gpus} if gpus else {}),
+                    label_selector=phase.label or None,
+                ),
+                run_config=RunConfig(
+                    name=job.key,
+                    storage_path=folder,
+                    worker_runtime_env=hidden,
+                    failure_config=FailureConfig(
+                        max_failures=0, max_preemption_failures=0, controller_failure_limit=STARTS
+                    ),
+                ),
+            )
+            try:
+                return trainer.fit().return_value
+            except TrainingFailedError as error:
+                raise first_failure(error) from None
+
+
+def _train_share(config: dict[str, Any]) -> Any:
+    """What each worker does."""
+    from ray.train import get_context
+
+    from .. import trial
+    from ..data_parallel import Ranks
+    from .logs import kept
+
+    context = get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    with kept(config["job"], config["launch"], ranks.rank):
+        return trial.make_together(config["job"], config["launch"], ranks)
+
+
+def first_failure(error: Exception) -> Exception:
+    """Of what went wrong in the workers of a training, that which the rest came of."""
+    from ..trial import Failed
+
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    ordered = [failures[rank] for rank in sorted(failures)] or [error]
+    told = [failure for failure in ordered if isinstance(failure, Failed)]
+    for failure in ordered:
+        if failure not in told:
+            reason: Exception = getattr(failure, "health_check_failure", failure)
+            words = " ".join(str(reason).split())
+            return Failed(f"WorkerLost: {words}"[:500], lost_kind(reason), None)
+    return next((failure for failure in told if failure.kind != "lost"), told[0])
+
+
+def lost_kind(error: Exception) -> FailureKind:
+    """What became of a process that does not answer any more."""
+    if isinstance(error, OutOfMemoryError):
+        return "out_of_host_memory"
+    node = isinstance(error, ActorUnavailableError) or nodes.node_died(str(error))
+    return "node_lost" if node else "lost"
