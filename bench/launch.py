@@ -69,6 +69,8 @@ def run(
             return
     with store.mark(of_run(study.name, launch.run_id)):
         yield Event("stage", text="start")
+        if address and address.startswith("ray://"):
+            yield Event("stage", text="the driver is this machine: when it sleeps, the run ends")
         with _runner(in_process, address) as runner:
             yield from _on(runner, study, device, known, store, launch, rerun)
         yield Event("stage", text="store")

@@ -1,5 +1,6 @@
 """The account of a study against a store: which attempts are good, which are to be made."""
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -165,6 +166,14 @@ def study_account(study: Study, table: pa.Table, marks: Iterable[Mark], device: 
     except BenchError:
         code = None
     return account(study, known, table, code, marks)
+
+
+def failures(study: Study, device: str, table: pa.Table) -> dict[str, int]:
+    """How many attempts at a study's trials have failed, by kind."""
+    ids = {trial.trial_id for trial in study.trials(device)}
+    rows = records(table, ["trial_id", "failure_kind"])
+    kinds = Counter(r["failure_kind"] for r in rows if r["trial_id"] in ids and r["failure_kind"])
+    return dict(sorted(kinds.items()))
 
 
 def asked_for(study: Study, table: pa.Table) -> pa.Table:

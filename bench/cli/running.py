@@ -15,8 +15,10 @@ from .options import (
     Profile,
     Results,
     StudyFile,
+    StudyName,
     name_corrupt,
     study_in,
+    study_of,
 )
 
 
@@ -117,7 +119,7 @@ def run(
 
 
 def status(
-    study: StudyFile,
+    study: StudyName,
     overrides: Overrides = None,
     results: Results = "results",
     profile: Profile = None,
@@ -125,19 +127,38 @@ def status(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Count trials done, missing, failed, stale (done by other code) and running."""
-    from ..ledger import COLUMNS, study_account
+    """Count trials done, missing, failed, stale (done by other code) and running.
+
+    Says which attempts are under way, and how many have failed in which way.
+    """
+    import time
+
+    from ..ledger import COLUMNS, failures, study_account
     from ..results import ResultStore
 
-    loaded = study_in(study, overrides, profile, only)
+    loaded = study_of(study, results, overrides, profile, only)
     store = ResultStore(results)
-    there = store.read(COLUMNS)
+    there, marks = store.read(COLUMNS), store.marks()
     name_corrupt(there.corrupt)
-    state = study_account(loaded, there.table, store.marks(), device)
+    state = study_account(loaded, there.table, marks, device)
+    failed = failures(loaded, state.device, there.table)
+    ids = {trial.trial_id for trial in loaded.trials(state.device)}
+    under_way = [mark for mark in marks if mark.alive and mark.trial_id in ids]
     if as_json:
-        typer.echo(json.dumps({"study": loaded.name, **state.counts}))
+        keys = ("trial_id", "variant", "seed", "phase", "attempt", "run_id", "host", "started")
+        working = [{key: getattr(mark, key) for key in keys} for mark in under_way]
+        told = {"study": loaded.name, **state.counts, "failures": failed, "under_way": working}
+        typer.echo(json.dumps(told))
         return
     typer.echo(f"{loaded.name}: " + ", ".join(f"{n} {name}" for name, n in state.counts.items()))
+    if failed:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in failed.items())
+        typer.echo(f"attempts that failed: {kinds}")
+    for mark in under_way:
+        typer.echo(
+            f"{mark.host}, process {mark.pid}: {mark.variant}, seed {mark.seed}, {mark.phase}, "
+            f"attempt {mark.attempt}, {max(0.0, time.time() - mark.started):.0f} s"
+        )
 
 
 def logs(

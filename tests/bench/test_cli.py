@@ -1,14 +1,19 @@
 """The command as a user meets it."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 
 import pytest
+from attempts import attempt
 from command import QUICKSTART, ROOT, stn_bench
 from large_store import make
 
 from bench.results import ResultStore
+from bench.results.marks import Mark
+from bench.study import load_study
 
 HEAVY = ("torch", "ray", "torchvision", "sklearn", "timm")
 
@@ -69,8 +74,34 @@ def test_plan_lists_every_trial_and_json_is_the_same():
 def test_status_of_an_empty_store(tmp_path):
     out = stn_bench("status", QUICKSTART, "--results", tmp_path, "--json").stdout
     expected = dict(trials=8, done=0, missing=8, failed=0, stale=0, running=0)
-    assert json.loads(out) == {"study": "quickstart", **expected}
+    told = {"study": "quickstart", **expected, "failures": {}, "under_way": []}
+    assert json.loads(out) == told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_status_needs_no_more_than_the_store(tmp_path):
+    """By the study's name, as on another machine: what works, where, and what has failed."""
+    study, store = load_study(QUICKSTART), ResultStore(tmp_path)
+    first, second = (trial.trial_id for trial in study.trials("cpu")[:2])
+    store.write_study(study.name, study.as_stored())
+    store.write(attempt(first, failure="NodeLost: x", failure_kind="node_lost"))
+    store.write(attempt(first, number=2))
+    store.write(attempt("b" * 16, failure="X: of another study"))
+    now = time.time()
+    works = Mark(second, "quickstart", "ST-CNN", 0, "accuracy", 3, "run", "far", 7, 0.0, now - 9)
+    with store.mark(works):
+        words = ["status", "quickstart", "--results", tmp_path, "--device", "cpu"]
+        text = stn_bench(*words).stdout
+        told = json.loads(stn_bench(*words, "--json").stdout)
+    counts, failed, working = text.splitlines()
+    assert counts == "quickstart: 8 trials, 0 done, 7 missing, 0 failed, 0 stale, 1 running"
+    assert failed == "attempts that failed: 1 node_lost"
+    assert re.fullmatch(r"far, process 7: ST-CNN, seed 0, accuracy, attempt 3, \d+ s", working), (
+        working
+    )
+    assert told["failures"] == {"node_lost": 1}
+    (seen,) = told["under_way"]
+    assert (seen["trial_id"], seen["host"], seen["attempt"]) == (second, "far", 3)
 
 
 def test_list_shows_parameters_and_defaults():
