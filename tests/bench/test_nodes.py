@@ -70,6 +70,29 @@ def test_a_label_that_no_node_bears_is_refused_and_those_that_there_are_told():
         nodes.refuse_impossible("timing", wanted, "cpu", [node()])
 
 
+def test_a_run_says_once_that_no_node_is_left_that_can(monkeypatch):
+    from bench.runner import on_ray
+
+    there, waiting = [node(gpu_class="h200"), node()], on_ray._Waiting()
+    monkeypatch.setattr(on_ray.ray, "nodes", lambda: there)
+
+    def said():
+        phase = Timing(label={"gpu-class": "h200"})
+        return [event.text for event in waiting.look("timing", phase, "cpu")]
+
+    assert said() == []
+    lost = there.pop(0)
+    assert said() == [
+        "waiting for a node: resources.timing.label asks for a node with gpu-class: h200; "
+        "the nodes have no labels"
+    ]
+    assert said() == []
+    there.append(lost)
+    assert said() == []
+    there.remove(lost)
+    assert len(said()) == 1
+
+
 def test_dead_nodes_do_not_count():
     assert nodes.alive([{**node(), "Alive": False}]) == []
 
