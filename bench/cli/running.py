@@ -75,6 +75,8 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print events, a line each.")] = False,
 ) -> None:
     """Run what a study lacks in the store, then report. 0: all done, 1: some failed."""
+    import contextlib
+    import sys
     import time
 
     from rich.console import Console
@@ -95,7 +97,13 @@ def run(
         rerun=rerun,
     )
     try:
-        tally = follow_json(events, typer.echo) if as_json else follow(events, console)
+        if as_json:
+            # Ray prints on standard output what it has to say of workers that die.
+            events_out = sys.stdout
+            with contextlib.redirect_stdout(sys.stderr):
+                tally = follow_json(events, lambda line: typer.echo(line, events_out))
+        else:
+            tally = follow(events, console)
     except KeyboardInterrupt:
         typer.echo("interrupted: what finished is in the store; run again to do the rest", err=True)
         raise typer.Exit(130) from None

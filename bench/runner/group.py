@@ -10,6 +10,7 @@ from ray.exceptions import ActorUnavailableError, OutOfMemoryError
 from ..jobs import Job, Launch, Outcome
 from ..results.schema import FailureKind
 from . import nodes
+from .runner import WORDS
 
 # Ray Train tries again by itself only to start workers; so often, for a minute each time.
 STARTS = 20
@@ -67,10 +68,25 @@ class Conductor:
                     ),
                 ),
             )
+            _leave_out_cleaner(trainer)
             try:
                 return trainer.fit().return_value
             except TrainingFailedError as error:
                 raise first_failure(error) from None
+
+
+def _leave_out_cleaner(trainer: Any) -> None:
+    """Leave out what Ray Train starts to free resources after the death of its controller.
+
+    Ray frees them itself. The cleaner asks the dashboard, and where there is none, as on a local
+    Ray, every training waits 12 s for it, and one that is killed leaves it behind.
+    """
+    made = trainer._create_default_callbacks
+    trainer._create_default_callbacks = lambda: [
+        callback
+        for callback in made()
+        if type(callback).__name__ != "PlacementGroupCleanerCallback"
+    ]
 
 
 def _train_share(config: dict[str, Any]) -> Any:
@@ -97,8 +113,8 @@ def first_failure(error: Exception) -> Exception:
     for failure in ordered:
         if failure not in told:
             reason: Exception = getattr(failure, "health_check_failure", failure)
-            words = " ".join(str(reason).split())
-            return Failed(f"WorkerLost: {words}"[:500], lost_kind(reason), None)
+            kind, words = lost_kind(reason), " ".join(str(reason).split())
+            return Failed(f"{WORDS[kind]}: {words}"[:500], kind, None)
     return next((failure for failure in told if failure.kind != "lost"), told[0])
 
 

@@ -19,6 +19,7 @@ from ray.exceptions import (
     GetTimeoutError,
     OutOfMemoryError,
     RayActorError,
+    RayError,
     RayTaskError,
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -37,6 +38,7 @@ from .runner import GRACE_SECONDS, gone, raised
 
 LOOK_SECONDS = 1.0  # how often deadlines are looked at
 GROW_SECONDS = 5.0  # how often the cluster's size is
+CHECKS = 3  # how many workers may be asked to check, one after the other
 UNBORN = 20  # so many workers in a row may die before they work
 
 
@@ -117,15 +119,19 @@ class OnRay:
             _refuse_other_nodes(study, device, launch, alive)
         self._grow(launch, device, len(study.variants) * study.seeds)
         self._name_children()
-        first = next(iter(self._slots.values())).actor
-        if launch.resources.accuracy.workers > 1:  # a conductor has no device
-            first = _worker(launch.resources.accuracy, device)
-        try:
-            ray.get(first.check.remote(study, device, launch))
-        except RayTaskError as error:
-            raise error.cause from None
-        except RayActorError as error:
-            raise InfrastructureError(f"a worker died while it started: {error}") from error
+        shared, lost = launch.resources.accuracy.workers > 1, "there is none"
+        for reference, slot in [*self._slots.items()][:CHECKS]:
+            # A conductor has no device.
+            worker = _worker(launch.resources.accuracy, device) if shared else slot.actor
+            try:
+                return ray.get(worker.check.remote(study, device, launch))
+            except RayTaskError as error:
+                raise error.cause from None
+            except RayActorError as error:
+                lost = str(error)
+                if not shared:
+                    del self._slots[reference]
+        raise InfrastructureError(f"workers die while they start: {lost}")
 
     def accuracy(self, jobs: Sequence[Job], launch: Launch) -> Iterator[Event]:
         queue, grown = Queue(longest_first(jobs), launch), time.monotonic()
@@ -316,6 +322,8 @@ def _refuse_other_nodes(study: Study, device: str, launch: Launch, alive: list) 
         except RayTaskError as error:
             reason = " ".join(str(error.cause).split())
             raise InfrastructureError(f"node {address}: {reason}") from None
+        except RayError:  # it has gone since, and what is not there does no harm
+            continue
         if found != launch.code_hash:
             raise InfrastructureError(
                 f"node {address}: has other code than the driver; install the same stn-bench on "

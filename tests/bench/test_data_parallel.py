@@ -117,6 +117,7 @@ def test_of_several_failures_that_counts_which_the_others_came_of():
     assert first_failure(Ended(_0=partner)) is partner
     died = first_failure(Ended(_0=partner, _1=RuntimeError("its node has died")))
     assert isinstance(died, Failed) and died.kind == "node_lost"
+    assert died.failure == "NodeLost: its node has died"
     killed = first_failure(Ended(_0=memory, _1=OutOfMemoryError("by Ray")))
     assert isinstance(killed, Failed) and killed.kind == "out_of_host_memory"
     start = first_failure(ValueError("no controller"))
