@@ -23,12 +23,13 @@ from typing import Any
 
 import torch
 from sampler_cpu_report import markdown
+from sampler_shapes import SHAPES
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 import stn_core
 from bench.models.cnn import CNN
-from bench.tasks.workloads.thetas import Kind, random_thetas, wake
+from bench.tasks.workloads.thetas import random_thetas, wake
 from stn_core import (
     LocalisationNetwork,
     SpatialTransformer,
@@ -40,15 +41,6 @@ from stn_core import (
 from stn_core.kernels.library import processor
 
 OUT = Path(__file__).parent.parent / "results" / "reference" / "sampler_cpu"
-# (batch, channels, height, width), the output's side, the kind of theta.
-SHAPES: dict[str, tuple[tuple[int, ...], int, Kind]] = {
-    "mnist": ((256, 1, 28, 28), 28, "rts"),
-    "attn": ((128, 1, 60, 60), 20, "crop"),
-    "feat32": ((64, 64, 32, 32), 32, "rts"),
-    "img224": ((32, 3, 224, 224), 224, "rts"),
-    "inc14": ((32, 192, 28, 28), 14, "half"),
-    "cub448": ((8, 3, 448, 448), 224, "half"),
-}
 # The output's size, and the control points.
 SPLINES = {
     "mnist": ((256, 1, 28, 28), (28, 28), (4, 4)),

@@ -245,7 +245,7 @@ def _fake_forward(image, map, fields, height, width, nearest, border, align_corn
 
 def _fake_backward(gradient, image, map, fields, nearest, border, align_corners, by_image, by_map):
     image, is_last = _layout(image)
-    return _gradients(image, map, is_last, by_image, by_map)
+    return _gradients(image, _as_map(map), is_last, by_image, by_map)
 
 
 def _keep(ctx, inputs, output):

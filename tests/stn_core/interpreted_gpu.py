@@ -4,7 +4,9 @@ Apart, since Triton asks TRITON_INTERPRET when it is imported, and its kernels a
 whose types could be checked.
 """
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from stn_core.kernels.gpu import launch
 LINEAR, BENT, SPLINE, FLOW = t.Affine(), t.Projective(), t.ThinPlateSpline((3, 3)), t.Flow()
 NEAREST = samplers.Nearest()
 LAST = "channels_last"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SIZES = {"size": (4, 5), "out_size": (5, 6)}
 # NumPy, which the interpreter computes with, warns of what is infinite.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -169,3 +172,35 @@ def test_sums_of_a_grid_are_refused_where_order_must_not_matter():
         gradients(LINEAR.identity.float()[None], LINEAR, (3, 3))
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_the_benchmark_runs_to_its_end(monkeypatch, tmp_path, capsys):
+    """Of its mistakes, all that do not hang on CUDA's own graphs and events are found here."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import sampler_gpu
+
+    from bench import measurement
+
+    shapes = {"deep": ((1, 16, 1, 2), 1, "half")}
+    monkeypatch.setattr(sampler_gpu, "CASES", ("channels_last", "bfloat16"))
+    monkeypatch.setattr(sampler_gpu, "SHAPES", shapes)
+    monkeypatch.setattr(sampler_gpu, "BEYOND", shapes)
+    monkeypatch.setattr(sampler_gpu, "COPIED", 1 << 16)
+    monkeypatch.setattr(measurement, "ROTATION_ITEMS", (1, 1))
+    monkeypatch.setattr(measurement, "BLOCK_SECONDS", 1e-9)
+    monkeypatch.setattr(measurement, "WARMUP_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(measurement, "MEASURE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(measurement, "BLOCKS", (1, 1))
+    sampler_gpu.main(["--device", "cpu", "--out", str(tmp_path)])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(results["rows"]) == 2 * 3
+    for row in results["rows"]:
+        assert all(time > 0 for time in row["times"].values())
+        limit = 1e-2 if row["case"] == "bfloat16" else 2e-6
+        errors = row.get("errors", {"torch": [], "fused": []})
+        for of_torch, ours in zip(errors["torch"], errors["fused"], strict=True):
+            assert ours <= of_torch + limit
+    report = (tmp_path / "report.md").read_text()
+    assert capsys.readouterr().out == report + "\n"
+    with pytest.raises(SystemExit, match="must be of deep, got nothing"):
+        sampler_gpu.main(["--device", "cpu", "--shapes", "nothing"])

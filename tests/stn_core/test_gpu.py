@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from contract import TRANSFORMS, size_of, thetas
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stn_core import warp
+from stn_core._warp import _map_of
 from stn_core.backends import choose
-from stn_core.kernels import library
+from stn_core.kernels import fused, library
 from stn_core.samplers import Bilinear
 from stn_core.transforms import Affine, Projective, ThinPlateSpline, Translation
 
@@ -56,6 +58,29 @@ def test_the_rule_knows_gpus(monkeypatch):
     assert choose(*on_a_gpu(), *options, "auto") == ("torch", missing)
     with pytest.raises(ValueError, match=f"cannot do this warp. {missing}"):
         choose(*on_a_gpu(), *options, "fused")
+
+
+# What waits for a GPU to know a number, or sends it one: neither may be captured in a graph.
+WAITS = {"aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::lift_fresh"}
+
+
+@pytest.mark.parametrize("name", [n for n, transform in TRANSFORMS.items() if transform.dims == 2])
+def test_no_map_waits_for_a_gpu(monkeypatch, name):
+    monkeypatch.setattr(fused, "is_on_gpu", lambda image: True)
+    transform = TRANSFORMS[name]
+    theta = thetas(transform, 2, dtype=torch.float32).requires_grad_()
+
+    def both():
+        size = size_of(transform)
+        map, fields = _map_of(torch.zeros(2, 1, *size), theta, transform, size, False)
+        assert fields is None
+        torch.autograd.grad(map.sum(), theta)
+
+    # Constants are made at the first call.
+    both()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        both()
+    assert not WAITS & {event.name for event in profile.events()}
 
 
 def test_nothing_of_triton_is_imported_before_it_is_needed():
