@@ -7,7 +7,7 @@ same. It asks for no more than this protocol, so that arms of different commits 
 
 - `open` (`device`, `threads`, `data_dir`, `folder`): what this arm is;
 - `prepare` (`settings`, `seed`): a workload becomes ready and warm;
-- `block` (`mode`): one block of it is timed.
+- `block` (`mode`, `untimed`, `steps`): after some steps, one block of so many is timed.
 
 An answer that is `{"failure": …}` says in one line what went wrong.
 """
@@ -32,9 +32,8 @@ from .tasks.latency import workload
 from .tasks.task import Place
 from .trial import device_name
 
-# Twice as long as a block of the protocol: between two blocks of an arm the other one has the
-# caches, and one step is made before the clock starts.
-BLOCK_SECONDS = 0.02
+# Of these questions and answers: a change of what they mean raises it.
+QUESTIONS = 2
 
 
 class Arm:
@@ -53,6 +52,7 @@ class Arm:
         return {
             "root": str(Path(__file__).resolve().parents[1]),
             "protocol": PROTOCOL,
+            "questions": QUESTIONS,
             "code_hash": code_hash(),
             "environment": environment(),
             "device_name": device_name(question["device"]),
@@ -69,22 +69,22 @@ class Arm:
         prepared = workload(settings, self._place).prepare(settings, question["seed"], self._place)
         samples = []
         for mode, step in prepared.steps.items():
-            warm, self._blocks[mode] = warm_up(mode, step, self._place.device, BLOCK_SECONDS)
+            warm, self._blocks[mode] = warm_up(mode, step, self._place.device)
             samples += [dataclasses.asdict(sample) for sample in warm]
         return {
-            "blocks": {mode: block.expected for mode, block in self._blocks.items()},
+            "modes": {mode: [b.seconds, b.made] for mode, b in self._blocks.items()},
             "samples": samples,
             "metrics": [dataclasses.asdict(m) for m in (*prepared.metrics, *prepared.quality())],
         }
 
     def block(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """Time one block; one step goes before it, untimed."""
+        """Time one block, with steps before it that are not."""
         block = self._blocks[question["mode"]]
         gc.disable()
         try:
-            if block.steps > 1:
+            for _ in range(question["untimed"]):
                 block.step()
-            return {"sample": dataclasses.asdict(block.time())}
+            return {"sample": dataclasses.asdict(block.time(question["steps"]))}
         finally:
             gc.enable()
 

@@ -117,32 +117,29 @@ class Block:
     """A step that is warm, to be timed a block at a time: for arms that take turns.
 
     Attributes:
-        steps: How many steps a block has.
-        expected: Seconds that it takes, by the warm-up.
+        seconds: That a step takes, by the warm-up.
+        made: How many steps the warm-up made: that far the step's inputs have moved on.
     """
 
     mode: str
     step: Step
-    steps: int
-    expected: float
+    seconds: float
+    made: int
     device: torch.device
     gpu: Gpu | None
 
-    def time(self) -> TimingSample:
-        """Time one block."""
-        return _block(self.mode, self.step, self.steps, self.device, self.gpu)
+    def time(self, steps: int) -> TimingSample:
+        """Time a block of so many steps."""
+        return _block(self.mode, self.step, steps, self.device, self.gpu)
 
 
-def warm_up(
-    mode: str, step: Step, device: torch.device, seconds: float
-) -> tuple[list[TimingSample], Block]:
-    """Make a step warm, as `measure` does; its blocks, and blocks of `seconds` to be timed."""
+def warm_up(mode: str, step: Step, device: torch.device) -> tuple[list[TimingSample], Block]:
+    """Make a step warm, as `measure` does; the blocks that it took, and the step to be timed."""
     gpu = _gpu(device)
-    samples, steps = _warm_up(mode, step, device, gpu)
+    samples, _ = _warm_up(mode, step, device, gpu)
     once = median(s.seconds / s.iterations for s in samples[-WINDOW:])
-    steps = max(steps, math.ceil(seconds / once))
     samples = [replace(sample, sample=i) for i, sample in enumerate(samples)]
-    return samples, Block(mode, step, steps, steps * once, device, gpu)
+    return samples, Block(mode, step, once, sum(s.iterations for s in samples), device, gpu)
 
 
 def flops(mode: str, step: Step) -> tuple[Metric, ...]:

@@ -53,6 +53,30 @@ def mean_interval(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, int(data.size))
 
 
+def interquartile_mean(values: Sequence[float]) -> Estimate:
+    """Mean of the middle half of values with its 95 % interval (Yuen 1974, winsorised variance).
+
+    Nearly as narrow as that of the mean where values are normal, and what befell up to a quarter
+    of them on either side does not move it.
+
+    Raises:
+        ValueError: There are no values.
+
+    Example:
+        >>> interquartile_mean([1.0, 2.0, 3.0, 1000.0]).mean
+        2.5
+    """
+    data = np.sort(np.asarray(values, dtype=float))
+    if data.size < 4:
+        return mean_interval(values)
+    cut = data.size // 4
+    kept = data[cut : data.size - cut]
+    mean, winsorised = float(kept.mean()), np.clip(data, kept[0], kept[-1])
+    error = winsorised.std(ddof=1) / 0.5 / math.sqrt(data.size)
+    half = float(stdtrit(kept.size - 1, (1 + LEVEL) / 2) * error)
+    return Estimate(mean, mean - half, mean + half, int(data.size))
+
+
 def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
     """Mean difference over the seeds that both have; None where they share no seed."""
     shared = sorted(ours.keys() & theirs.keys())

@@ -14,7 +14,7 @@ from ..results import ResultStore
 from ..results.schema import PROTOCOL
 from ..study import Study
 from .judge import CellFinding, Findings, Noise, Question, decided, judge, noise
-from .lockstep import ArmFailed, Round, Setup, Timed
+from .lockstep import QUESTIONS, ArmFailed, Round, Setup, Timed
 from .rows import COLUMNS, Machine, Row, as_row, attempt, machine_of, purpose_of
 from .trees import NoEnvironment, Tree, checkout, commit_of, git, working_tree
 
@@ -152,11 +152,11 @@ def able(
             if tree.name == "base":
                 raise Missing(reason)
             raise InfrastructureError(f"check: {reason}")
-        if told["protocol"] != PROTOCOL:
-            raise Missing(
-                f"{tree.name} ({tree.commit[:10]}) measures by protocol {told['protocol']}, "
-                f"this is {PROTOCOL}"
-            )
+        for word, ours in (("protocol", PROTOCOL), ("questions", QUESTIONS)):
+            if (theirs := told.get(word)) != ours:
+                raise Missing(
+                    f"{tree.name} ({tree.commit[:10]}) measures by {word} {theirs}, this is {ours}"
+                )
     return {name: told for name, told in said.items() if not isinstance(told, ArmFailed)}
 
 

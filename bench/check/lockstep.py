@@ -20,17 +20,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..results import Metric, TimingSample
-from ..statistics import half_width
+from ..statistics import Estimate, interquartile_mean
 from .trees import Tree
 
 MODULE = "bench.arm"
+# The version of the questions that are asked here; an arm says which it answers.
+QUESTIONS = 2
 
-# Turns of a mode end when half of the 95 % interval of the median of their ratios is so small, or
-# when each arm has had so long; but there are at least and at most so many.
+# One step goes before each block, untimed: in between the other arm has the caches.
+BLOCK_SECONDS = 0.01
+UNTIMED = 1
+# Turns of a mode end when half of the 95 % interval of their ratio is so small, or when each arm
+# has had so long; but there are at least and at most so many, an even number.
 PRECISION = 0.01
-SECONDS = 2.0
-TURNS = (4, 100)
+SECONDS = 0.75
+TURNS = (8, 200)
+# Whether a result lies in fresh pages, which the kernel must clear, hangs on where the heap of a
+# process happens to end: one in ten took a fifth longer for it. So the heap keeps what it has.
+HEAP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 LIMIT_SECONDS = 600.0
 
 
@@ -59,9 +69,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Ready:
-    """A variant made ready: seconds of a block by mode, blocks of the warm-up, metrics."""
+    """A variant made ready: blocks of the warm-up, metrics, and by mode seconds and count of steps.
 
-    blocks: Mapping[str, float]
+    Attributes:
+        modes: Seconds that a step takes, and how many the warm-up made.
+    """
+
+    modes: Mapping[str, tuple[float, int]]
     warm: tuple[TimingSample, ...]
     metrics: tuple[Metric, ...]
 
@@ -83,7 +97,7 @@ class Arm:
 
     def __init__(self, tree: Tree, setup: Setup) -> None:
         self.tree = tree
-        own = {"PYTHONPATH": str(tree.folder), "OMP_NUM_THREADS": str(setup.threads)}
+        own = {"PYTHONPATH": str(tree.folder), "OMP_NUM_THREADS": str(setup.threads), **HEAP}
         if setup.device == "cpu":
             own["CUDA_VISIBLE_DEVICES"] = ""
         self._process = subprocess.Popen(
@@ -123,11 +137,13 @@ class Arm:
         settings = self._setup.cells[variant]
         told = self._ask({"do": "prepare", "settings": settings, "seed": seed})
         warm = tuple(_sample(sample) for sample in told["samples"])
-        return Ready(told["blocks"], warm, tuple(Metric(**m) for m in told["metrics"]))
+        modes = {mode: (seconds, made) for mode, (seconds, made) in told["modes"].items()}
+        return Ready(modes, warm, tuple(Metric(**m) for m in told["metrics"]))
 
-    def block(self, mode: str) -> TimingSample:
-        """Time one block of the variant that is ready."""
-        return _sample(self._ask({"do": "block", "mode": mode})["sample"])
+    def block(self, mode: str, untimed: int, steps: int) -> TimingSample:
+        """Time one block of the variant that is ready, after steps that are not timed."""
+        question = {"do": "block", "mode": mode, "untimed": untimed, "steps": steps}
+        return _sample(self._ask(question)["sample"])
 
     @property
     def dead(self) -> bool:
@@ -225,13 +241,14 @@ class Round:
                     name = arm.tree.name
                     ready[name] = arm.prepare(variant, self._number)
                     kept[name] += ready[name].warm
-                for mode, turns in _modes(list(ready.values())).items():
+                for mode, plan in _plans(list(ready.values())).items():
                     logs: list[list[float]] = [[] for _ in self._arms]
-                    while not _known(logs, turns):
+                    while not _known(logs, plan.turns):
                         for arm, own in self._in_turn(logs):
                             name = arm.tree.name
-                            block = dataclasses.replace(arm.block(mode), sample=len(own))
-                            kept[name].append(block)
+                            before = plan.before(len(own), ready[name].modes[mode][1])
+                            block = arm.block(mode, before, plan.steps)
+                            kept[name].append(dataclasses.replace(block, sample=len(own)))
                             own.append(math.log(block.seconds / block.iterations))
             except ArmFailed as failure:
                 failures[name] = str(failure)
@@ -256,24 +273,62 @@ class Round:
                     self._arms[i].open()
 
 
-def _modes(ready: Sequence[Ready]) -> dict[str, int]:
-    """The modes that all arms have, and how many turns there is time for."""
-    least, most = TURNS
-    return {
-        mode: min(max(round(SECONDS / max(one.blocks[mode] for one in ready)), least), most)
-        for mode in ready[0].blocks
-        if all(mode in one.blocks for one in ready)
-    }
+@dataclass(frozen=True)
+class _Plan:
+    """Of a mode: its turns at most, a block's steps, those before it, and where both arms begin."""
+
+    turns: int
+    steps: int
+    untimed: int
+    made: int
+
+    def before(self, turn: int, made: int) -> int:
+        """How many steps an arm makes before a block, untimed.
+
+        In the first turn it makes up for what the other arm's warm-up has made more.
+        """
+        return self.untimed + (self.made - made if turn == 0 else 0)
+
+
+def _plans(ready: Sequence[Ready]) -> dict[str, _Plan]:
+    """The modes that all arms have, and how each is timed: the same in all arms."""
+    plans = {}
+    for mode in ready[0].modes:
+        if not all(mode in one.modes for one in ready):
+            continue
+        arms = [one.modes[mode] for one in ready]
+        steps = math.ceil(BLOCK_SECONDS / min(seconds for seconds, _ in arms))
+        untimed = UNTIMED if steps > 1 else 0
+        turn = (steps + untimed) * max(seconds for seconds, _ in arms)
+        least, most = TURNS
+        turns = min(max(2 * round(SECONDS / turn / 2), least), most)
+        plans[mode] = _Plan(turns, steps, untimed, max(made for _, made in arms))
+    return plans
 
 
 def _known(logs: Sequence[Sequence[float]], most: int) -> bool:
     """Whether a mode has turns enough; `logs` are of the time of a step, a list an arm."""
-    first, last = logs[0], logs[-1]
-    if len(first) < TURNS[0]:
+    turns = len(logs[-1])
+    if turns < TURNS[0] or turns % 2:
         return False
-    alone = len(logs) == 1
-    ratios = first if alone else [b - a for a, b in zip(first, last, strict=True)]
-    return len(ratios) >= most or half_width(ratios) <= PRECISION
+    mean = log_ratio(logs[0], logs[-1]) if len(logs) == 2 else interquartile_mean(logs[0])
+    return turns >= most or (mean.high is not None and mean.high - mean.mean <= PRECISION)
+
+
+def log_ratio(first: Sequence[float], last: Sequence[float]) -> Estimate:
+    """Logarithm of the last arm's time over the first's in a round, with its 95 % interval.
+
+    Blocks of two turns, A B and B A, give one number: the second block in a row of one arm finds
+    its own data in the caches, and so does each arm once. Of these numbers the interquartile mean.
+
+    Args:
+        first: Logarithms of the seconds of a step, by turn.
+        last: Likewise, of the other arm.
+    """
+    turns = np.subtract(last, first)
+    if len(turns) >= 2:
+        turns = turns[: len(turns) // 2 * 2].reshape(-1, 2).mean(1)
+    return interquartile_mean(turns.tolist())
 
 
 def _sample(told: Mapping[str, Any]) -> TimingSample:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..results import Attempt
 from ..study.study import canonical_json, trial_id
-from .lockstep import Timed
+from .lockstep import Timed, log_ratio
 
 Row = Mapping[str, Any]
 COLUMNS = [
@@ -48,7 +48,7 @@ class Cell:
 
     Attributes:
         seconds: Of a step, median over blocks: by arm, then by round.
-        logs: Logarithm of the second arm's time over the first's, by round: the median over turns.
+        logs: Logarithm of the second arm's time over the first's, by round.
         flagged: Share of blocks that something disturbed.
     """
 
@@ -155,7 +155,9 @@ def cells(rows: Iterable[Row], arms: Sequence[str]) -> dict[str, Cell]:
             sides = [timed.get((arm, n), {}) for arm in arms]
             shared = set.intersection(*map(set, sides)) if len(sides) == 2 else set()
             if shared:
-                logs[n] = median(math.log(sides[1][turn] / sides[0][turn]) for turn in shared)
+                turns = sorted(shared)
+                first, last = ([math.log(side[turn]) for turn in turns] for side in sides)
+                logs[n] = log_ratio(first, last).mean
         found[cell] = Cell(seconds, logs, sum(flags[cell]) / len(flags[cell]))
     return found
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import assume, given, strategies as st
 from scipy import stats
 
-from bench.statistics import Estimate, mean_interval, paired_difference, ratio_of_rounds
+from bench.statistics import (
+    Estimate,
+    interquartile_mean,
+    mean_interval,
+    paired_difference,
+    ratio_of_rounds,
+)
 
 VALUES = st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 3)), min_size=2, max_size=12)
 
@@ -24,6 +30,20 @@ def test_the_interval_is_scipys(values):
     estimate = mean_interval(values)
     close(estimate, sum(values) / len(values), result.confidence_interval(0.95))
     assert estimate.n == len(values)
+
+
+@given(VALUES.filter(lambda values: len(values) >= 4 and len(set(values)) > 1))
+def test_the_interquartile_mean_is_scipys(values):
+    low, high = stats.mstats.trimmed_mean_ci(values, (0.25, 0.25), alpha=0.05)
+    found = interquartile_mean(values)
+    scale = 1e-6 * max(map(abs, values)) + 1e-9
+    assert math.isclose(found.mean, stats.trim_mean(values, 0.25), rel_tol=1e-9, abs_tol=scale)
+    assert math.isclose(found.low, low, rel_tol=1e-6, abs_tol=scale)
+    assert math.isclose(found.high, high, rel_tol=1e-6, abs_tol=scale)
+
+
+def test_of_three_values_none_is_cut_off():
+    assert interquartile_mean([1.0, 2.0, 6.0]) == mean_interval([1.0, 2.0, 6.0])
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 100), st.floats(0, 100)), min_size=2,

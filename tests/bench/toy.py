@@ -16,6 +16,7 @@ speeds = json.load(open("speeds.json"))
 ready = {}
 def open_(question):
     return {"root": os.getcwd(), "protocol": speeds.get("protocol", PROTOCOL), "code_hash": "code",
+            "questions": speeds.get("questions", 2),
             "environment": {"commit": None, "cpu": speeds.get("cpu", "a processor")}, "cpus": 1,
             "device_name": "a processor", "pid": os.getpid()}
 def prepare(question):
@@ -28,13 +29,17 @@ def prepare(question):
     noise = random.Random(f"{who} {name} {question['seed']}")
     factor = math.exp(noise.gauss(0, speeds.get("noise", 0.002)))
     ready.clear(); ready.update({m: s * factor for m, s in told["modes"].items()})
-    return {"blocks": {mode: 0.2 for mode in ready}, "samples": [sample(m, True) for m in ready],
+    return {"modes": {mode: [seconds, 10] for mode, seconds in ready.items()},
+            "samples": [sample(m, True) for m in ready],
             "metrics": [dict(name=k, value=v, unit="", higher_is_better=False)
                         for k, v in told.get("metrics", {}).items()]}
 def sample(mode, warmup=False):
     return {"mode": mode, "sample": 0, "seconds": ready[mode], "iterations": 1,
             "warmup": warmup, "flags": []}
-def block(question): return {"sample": sample(question["mode"])}
+def block(question):
+    steps = question["steps"]
+    return {"sample": {**sample(question["mode"]), "iterations": steps,
+                       "seconds": steps * ready[question["mode"]]}}
 verbs = {"open": open_, "prepare": prepare, "block": block}
 for line in sys.stdin:
     question = json.loads(line)
