@@ -1,8 +1,8 @@
 """The throughput gate for real, on a machine that something else disturbs at random.
 
-`python docs/measure_gate.py` takes about half an hour on two cores and needs them for itself: besides
-the gate there runs only what it starts to disturb it. It goes on where it was stopped, and writes
-`results/reference/gate/`:
+`python docs/measure_gate.py` takes about half an hour on two cores and needs them for itself:
+besides the gate there runs only what it starts to disturb it. It goes on where it was stopped, and
+writes `results/reference/gate/`:
 
 1. `calibration.json`: the noise floor, undisturbed and disturbed, for `docs/simulate_gate.py`;
 2. `real.jsonl`: 20 checks of a commit against itself, and 10 with a slowdown planted in the
