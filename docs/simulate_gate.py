@@ -28,6 +28,7 @@ HOME = ROOT / "results" / "reference" / "gate"
 MARGIN, CELLS, EXPERIMENTS = 0.015, 8, 2000
 SLOWDOWNS = (0.0, 0.03, 0.05)
 DEVIATIONS = (0.01, 0.02, 0.03, 0.05)
+TOGETHER = 4
 
 Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
@@ -104,7 +105,7 @@ NOISES: Mapping[str, Noise] = {
 def measured(file: Path) -> Noise:
     """Rounds drawn from those that calibration measured, each cell's about its mean, scaled to 1.
 
-    Whole runs of rounds are drawn, from a random start on, so that what hangs together stays so.
+    `TOGETHER` rounds in a row are drawn at a time, so that what hangs together mostly stays so.
     """
     cells = [np.asarray(logs) for logs in json.loads(file.read_text())["logs"].values()]
     scaled = [(logs - logs.mean()) / logs.std(ddof=1) for logs in cells if logs.std(ddof=1) > 0]
@@ -113,7 +114,9 @@ def measured(file: Path) -> Noise:
         rows = []
         for _ in range(shape[0]):
             logs = scaled[random.integers(len(scaled))]
-            rows.append(np.roll(logs, random.integers(logs.size))[np.arange(shape[1]) % logs.size])
+            starts = random.integers(logs.size, size=-(-shape[1] // TOGETHER))
+            places = (starts[:, None] + np.arange(TOGETHER)).ravel()[: shape[1]]
+            rows.append(logs[places % logs.size])
         return np.array(rows) * random.choice([-1.0, 1.0], size=(shape[0], 1))
 
     return draw
