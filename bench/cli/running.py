@@ -107,10 +107,15 @@ def run(
     except KeyboardInterrupt:
         typer.echo("interrupted: what finished is in the store; run again to do the rest", err=True)
         raise typer.Exit(130) from None
-    from ..report import write_report
+    from .made import keep, kept, source
 
     reporting = time.perf_counter()
-    report = write_report(loaded, results, device)
+    of = source(loaded, results, device)
+    if (report := kept(loaded, results, of)) is None:
+        from ..report import write_report
+
+        report = write_report(loaded, results, device)
+        keep(report, of)
     if as_json:
         typer.echo(
             json.dumps({"event": "report", "undone": report.undone, "html": str(report.html)})

@@ -47,9 +47,7 @@ def write_report(
         InfrastructureError: The report cannot be written.
     """
     store = ResultStore(results)
-    if output is None:
-        home = Path() if "://" in store.location else Path(store.location)
-        output = home / "reports" / study.name
+    output = output or store.report_folder(study.name)
     there = store.read()
     state = study_account(study, there.table, store.marks(), device)
     command = shlex.join(["stn-bench", "report", study.name, "--results", str(results)])

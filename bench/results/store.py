@@ -81,6 +81,15 @@ class ResultStore:
             f"store {self.location}: its files go while they are read; try again"
         )
 
+    def names(self) -> list[str]:
+        """The files that hold rows; each bears the hash of its content in its name."""
+        return [i.base_name for folder in ("compact", "attempts") for i in self._list(folder)]
+
+    def report_folder(self, study: str) -> Path:
+        """Where the report of a study lies: in the store, or here where that is no folder."""
+        home = Path() if "://" in self.location else Path(self.location)
+        return home / "reports" / study
+
     def trials(self, of: Iterable[Any] | None = None) -> "pd.DataFrame":
         """One row a trial: identity, `status`, `attempt`, `failure`, metrics and timings.
 

@@ -4,6 +4,7 @@
 trainings on a Ray cluster of several nodes on this machine, kills with SIGKILL at seeded random
 times, starts the driver again until the study is done, and compares with a run that nothing
 disturbed. It ends with status 0 where every trial has exactly one good result, equal to the bit.
+Kills wait for work that they can disturb; trials are so long that kills are spent before the study.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,24 @@ from record import record  # noqa: E402
 from whole import STUDY, verdict  # noqa: E402
 
 WEIGHTS = {"worker": 0.8, "driver": 0.1, "raylet": 0.1}
+STILL_SECONDS = 5.0  # a loop of a twentieth of a second that takes so long has been stopped
+RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's workers would step back for whatever else runs on this machine.
+    "RAY_worker_niceness": "0",
+    # A machine that stands still for minutes is no dead node; one that is dead refuses at once.
+    "RAY_health_check_timeout_ms": "900000",
+}
+
+
+@dataclass
+class Found:
+    """What was done to a run, and what became of it on the way."""
+
+    killed: list[str] = field(default_factory=list)
+    drivers: int = 1
+    still: list[float] = field(default_factory=list)
+    died: int = 0  # nodes that Ray gave up though nobody had killed them
 
 
 def main() -> int:
@@ -33,7 +53,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--every", type=float, default=2.0, help="mean seconds between kills")
+    parser.add_argument("--every", type=float, default=1.0, help="mean seconds between kills")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--minutes", type=float, default=60.0, help="kill no more after so many")
@@ -56,23 +76,24 @@ def chaos(folder: Path, options: argparse.Namespace) -> tuple[list[str], bool]:
     subprocess.run([*command, str(calm), "--in-process"], cwd=ROOT, check=True, stdout=2)
     print(f"undisturbed run, in one process: {time.time() - started:.0f} s", flush=True)
     started = time.time()
-    killed, drivers = disturb([*command, str(wild)], wild, options)
-    what = ", ".join(f"{killed.count(kind)} of a {kind}" for kind in WEIGHTS)
+    was = disturb([*command, str(wild)], wild, options)
+    what = ", ".join(f"{was.killed.count(kind)} of a {kind}" for kind in WEIGHTS)
     lines = [
-        f"- seed {options.seed}; {len(killed)} kills with SIGKILL: {what}",
-        f"- disturbed run: {(time.time() - started) / 60:.0f} minutes, {drivers} drivers",
+        f"- seed {options.seed}; {len(was.killed)} kills with SIGKILL: {what}",
+        f"- disturbed run: {(time.time() - started) / 60:.0f} minutes, {was.drivers} drivers",
+        f"- besides: {len(was.still)} times the machine stood still, for {sum(was.still):.0f} s in "
+        f"all; Ray gave up {was.died} nodes that nobody had killed",
     ]
     found, good = verdict(calm, wild)
     return lines + found, good
 
 
-def disturb(command: list[str], store: Path, options: argparse.Namespace) -> tuple[list[str], int]:
+def disturb(command: list[str], store: Path, options: argparse.Namespace) -> Found:
     """Kill and start again until the kills or the minutes are spent and a driver ends well."""
-    # Ray's workers would step back for whatever else runs on this machine.
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    os.environ |= RAY
     from ray.cluster_utils import Cluster
 
-    dice, killed, drivers = random.Random(options.seed), list[str](), 1
+    dice, found, dead = random.Random(options.seed), Found(), set[str]()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     node = {"num_cpus": 1, "num_gpus": 1, "labels": {"gpu-class": "fake"}}
     nodes = [_added(cluster, node) for _ in range(options.nodes)]
@@ -82,27 +103,40 @@ def disturb(command: list[str], store: Path, options: argparse.Namespace) -> tup
         for kind in dice.choices(list(WEIGHTS), list(WEIGHTS.values()), k=options.kills)
     ]
     driver = subprocess.Popen(command, cwd=ROOT, stdout=2)
-    last = started = time.time()
+    last = started = looked = time.time()
     try:
         while True:
             time.sleep(0.05)
+            now = time.time()
+            if now > looked + STILL_SECONDS:
+                found.still.append(now - looked)
+                print(f"{now - started:.0f} s: stood still for {now - looked:.0f} s", flush=True)
             if driver.poll() is not None:
                 if driver.returncode == 0:
-                    return killed, drivers
-                driver, drivers = subprocess.Popen(command, cwd=ROOT, stdout=2), drivers + 1
-            spent = len(killed) == options.kills or time.time() > started + 60 * options.minutes
-            if spent or time.time() < last + plan[len(killed)][1]:
-                continue
-            kind = plan[len(killed)][0]
-            if kill(kind, dice, store, driver, nodes):
-                killed.append(kind)
-                last = time.time()
-                print(f"{last - started:.0f} s: kill {len(killed)}, a {kind}", flush=True)
-                if kind == "raylet":
-                    nodes.append(_added(cluster, node))
+                    found.died = len(_gone(cluster) - dead)
+                    return found
+                driver, found.drivers = (
+                    subprocess.Popen(command, cwd=ROOT, stdout=2),
+                    found.drivers + 1,
+                )
+            spent = len(found.killed) == options.kills or now > started + 60 * options.minutes
+            if not spent and now > last + plan[len(found.killed)][1]:
+                kind = plan[len(found.killed)][0]
+                if kill(kind, dice, store, driver, nodes, dead):
+                    found.killed.append(kind)
+                    last = time.time()
+                    print(f"{last - started:.0f} s: kill {len(found.killed)}, a {kind}", flush=True)
+                    if kind == "raylet":
+                        nodes.append(_added(cluster, node))
+            looked = time.time()
     finally:
         driver.kill()
         cluster.shutdown()
+
+
+def _gone(cluster: Any) -> set[str]:
+    """The nodes that Ray holds for dead."""
+    return {node["NodeID"] for node in cluster.global_state.node_table() if not node["Alive"]}
 
 
 def _added(cluster: Any, node: dict[str, Any]) -> Any:
@@ -114,9 +148,14 @@ def _added(cluster: Any, node: dict[str, Any]) -> Any:
 
 
 def kill(
-    kind: str, dice: random.Random, store: Path, driver: subprocess.Popen[Any], nodes: list[Any]
+    kind: str,
+    dice: random.Random,
+    store: Path,
+    driver: subprocess.Popen[Any],
+    nodes: list[Any],
+    dead: set[str],
 ) -> bool:
-    """Kill one of a kind; False where there is none to kill just now."""
+    """Kill one of a kind, a node by its name in `dead`; False where there is none just now."""
     from bench.results import ResultStore
 
     marks = [m for m in ResultStore(store).marks() if m.alive and m.phase != "run"]
@@ -127,6 +166,7 @@ def kill(
         driver.wait()
     elif kind == "raylet":
         node = nodes.pop(dice.randrange(len(nodes)))
+        dead.add(node.node_id)
         node.kill_raylet()
     else:
         try:
