@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from ..errors import DiskFull, InfrastructureError, StoreError
 
+# Of a smaller file threads read no column sooner than they are woken.
+LARGE = 1_000_000
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -122,6 +124,7 @@ def from_parquet(content: bytes, digest: str, columns: list[str] | None = None) 
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         there = file.schema_arrow.names
-        return file.read(columns=[name for name in columns or there if name in there])
+        wanted = [name for name in columns or there if name in there]
+        return file.read(columns=wanted, use_threads=len(content) > LARGE)
     except pa.ArrowInvalid as error:
         raise Corrupt("its content is not Parquet") from error

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # What the name of an attempt's file is made of.
 NAMED = ["trial_id", "phase", "attempt"]
+# A table of one row takes ten times the memory of its row, so they are put together by so many.
+TOGETHER = 250
 
 
 @dataclass(frozen=True)
@@ -288,6 +290,7 @@ class ResultStore:
         needed = columns
         if columns is not None:
             needed = list(dict.fromkeys([*fields.names, "schema_version", *NAMED]))
+        together: list[pa.Table] = []
         tables, corrupt = [], []
         for folder in ("compact", "attempts"):
             for info in self._list(folder):
@@ -302,7 +305,10 @@ class ResultStore:
                     corrupt.append(f"{folder}/{info.base_name}")
                     continue
                 tables.append(table.select(fields.names).cast(fields))
-        table = pa.concat_tables(tables) if tables else fields.empty_table()
+                if len(tables) == TOGETHER:
+                    together.append(pa.concat_tables(tables).combine_chunks())
+                    tables = []
+        table = pa.concat_tables([*together, *tables, fields.empty_table()])
         return Results(_each_once(table), tuple(corrupt))
 
     def _known(self, table: pa.Table, name: str) -> pa.Table:
