@@ -1,5 +1,6 @@
-"""A bucket of its own for each test that asks for one."""
+"""A bucket, or a small disk, of its own for each test that asks for one."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -31,3 +32,14 @@ def bucket(server, monkeypatch):
     request = urllib.request.Request(f"http://{server}/{name}", method="PUT")
     urllib.request.urlopen(request, timeout=30).close()
     return f"s3://{name}/below/store?endpoint_override={server}&scheme=http&region=us-east-1"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("this user may mount nothing")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

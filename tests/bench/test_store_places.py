@@ -2,7 +2,6 @@
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -78,17 +77,6 @@ def test_a_file_size_limit_is_a_full_disk_and_loses_nothing(tmp_path):
     assert [p.name for p in tmp_path.rglob("*.tmp")] == []
     store.write(attempt("b" * 16))
     assert len(rows(store)) == 4
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    place = tmp_path / "disk"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode:
-        pytest.skip("this user may mount nothing")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_disk_runs_full_and_has_room_again(small_disk):
