@@ -2,8 +2,10 @@
 
 import contextlib
 import hashlib
+import time
 import uuid
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 NAMED = ["trial_id", "phase", "attempt"]
 # A table of one row takes ten times the memory of its row, so they are put together by so many.
 TOGETHER = 250
+# So many files are read at once: from a bucket each takes as long as an answer from there.
+THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,11 @@ class ResultStore:
         Raises:
             InfrastructureError: The store cannot be read, or keeps changing under the reader.
         """
-        for _ in range(5):
+        for i in range(5):
             try:
                 return self._read(columns)
             except FileNotFoundError:
-                continue
+                time.sleep(0.05 * i)
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(f"store {self.location}: cannot be read: {error}") from error
         raise InfrastructureError(
@@ -290,26 +294,48 @@ class ResultStore:
         needed = columns
         if columns is not None:
             needed = list(dict.fromkeys([*fields.names, "schema_version", *NAMED]))
-        together: list[pa.Table] = []
-        tables, corrupt = [], []
-        for folder in ("compact", "attempts"):
-            for info in self._list(folder):
-                digest = info.base_name.split(".")[-2]
-                try:
-                    table = from_parquet(read_bytes(self._system, info.path), digest, needed)
-                    table = self._known(table, info.base_name)
-                    if folder == "attempts":
-                        _check_name(table, info.base_name, digest)
-                        table = table.append_column("file", [[info.base_name]])
-                except Corrupt:
-                    corrupt.append(f"{folder}/{info.base_name}")
-                    continue
-                tables.append(table.select(fields.names).cast(fields))
-                if len(tables) == TOGETHER:
-                    together.append(pa.concat_tables(tables).combine_chunks())
-                    tables = []
-        table = pa.concat_tables([*together, *tables, fields.empty_table()])
-        return Results(_each_once(table), tuple(corrupt))
+        # What has left `attempts` is in a compact file, which was there before: so these come last.
+        attempts, gone, torn = self._tables("attempts", needed, fields)
+        compact, lost, corrupt = self._tables("compact", needed, fields)
+        tables = [*compact, *attempts]
+        table = pa.concat_tables(tables) if tables else fields.empty_table()
+        if missing := lost | gone.difference(table.column("file").to_pylist()):
+            raise FileNotFoundError(min(missing))
+        return Results(_each_once(table), (*corrupt, *torn))
+
+    def _tables(
+        self, folder: str, needed: list[str] | None, fields: pa.Schema
+    ) -> tuple[list[pa.Table], set[str], list[str]]:
+        """Rows of a folder's files; names of files that went meanwhile; those that are corrupt."""
+        tables: list[pa.Table] = []
+        gone: set[str] = set()
+        corrupt: list[str] = []
+
+        def read(info: Any) -> pa.Table | None:
+            try:
+                return self._table(folder, info, needed).select(fields.names).cast(fields)
+            except FileNotFoundError:
+                gone.add(info.base_name)
+            except Corrupt:
+                corrupt.append(f"{folder}/{info.base_name}")
+            return None
+
+        infos = self._list(folder)
+        with ThreadPoolExecutor(THREADS) as pool:
+            for i in range(0, len(infos), TOGETHER):
+                some = infos[i : i + TOGETHER]
+                found = [table for table in pool.map(read, some) if table is not None]
+                tables += [pa.concat_tables(found).combine_chunks()] if found else []
+        return tables, gone, sorted(corrupt)
+
+    def _table(self, folder: str, info: Any, needed: list[str] | None) -> pa.Table:
+        name, digest = info.base_name, info.base_name.split(".")[-2]
+        table = from_parquet(read_bytes(self._system, info.path), digest, needed)
+        table = self._known(table, name)
+        if folder == "attempts":
+            _check_name(table, name, digest)
+            table = table.append_column("file", [[name]])
+        return table
 
     def _known(self, table: pa.Table, name: str) -> pa.Table:
         newest = max(table.column("schema_version").to_pylist(), default=SCHEMA_VERSION)

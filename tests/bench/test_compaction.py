@@ -1,5 +1,7 @@
 """Compaction: many files become one, and every row is there once, whatever happens meanwhile."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -81,6 +83,27 @@ def test_two_compactions_at_once_lose_nothing(store, monkeypatch):
     assert rows(store) == expected
     assert store.compact() == 4
     assert len(files(store, "compact")) == 1
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_a_store_is_read_while_a_compaction_takes_its_files_away(count, store, monkeypatch):
+    """Each is gone when it is about to be read; it went on for longer than anyone tries again."""
+    fill(store, count)
+    before = rows(store)
+    originals = {file: file.read_bytes() for file in files(store, "attempts")}
+    store.compact()
+    for file, content in originals.items():
+        file.write_bytes(content)
+    read_bytes = module.read_bytes
+
+    def slow(system, path):
+        if "/attempts/" in path:
+            Path(path).unlink()
+        return read_bytes(system, path)
+
+    monkeypatch.setattr(module, "read_bytes", slow)
+    assert rows(store) == before
+    assert files(store, "attempts") == []
 
 
 def test_a_compacted_file_that_does_not_read_back_removes_nothing(store, monkeypatch):
