@@ -32,7 +32,7 @@ Errors = dict[str, float]
 def main() -> int:
     """Measure both in turns, and say what holds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=8, help="of each of the two networks")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--output", type=Path, help="a Markdown file for what was found")
