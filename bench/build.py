@@ -19,7 +19,7 @@ from .components import describe, source_file
 from .datasets.dataset import Dataset
 from .errors import BenchError
 from .jobs import one_line
-from .transformers import with_transformers
+from .transformers import REFUSALS, with_transformers
 
 
 def build(role: str, reference: Mapping[str, Any], folder: Path, **supplied: Any) -> Any:
@@ -117,7 +117,10 @@ def _model(
     else:
         make = partial(build, folder=folder)
         known = {} if known is None else known
-        net = with_transformers(spatial, data.in_shape, outputs, make, net_of, known)
+        try:
+            net = with_transformers(spatial, data.in_shape, outputs, make, net_of, known)
+        except (ValueError, TypeError) as error:
+            raise BenchError(f"model.transformer: {error}") from error
     return net if data.labels == 1 else nn.Sequential(net, nn.Unflatten(1, outputs))
 
 
@@ -135,7 +138,7 @@ def check_settings(settings: Mapping[str, Any], data_dir: Path | None, folder: P
         net = model(settings, data, folder)
     try:
         output = net(torch.zeros(2, *data.in_shape, device="meta"))
-    except (RuntimeError, ValueError, TypeError) as error:
+    except REFUSALS as error:
         raise BenchError(f"the model cannot take images of {data.in_shape}: {error}") from error
     wanted = (data.num_classes,) if data.labels == 1 else (data.labels, data.num_classes)
     if tuple(output.shape) != (2, *wanted):

@@ -29,6 +29,8 @@ from .study.arrangement import BY_NAME
 
 Shape = tuple[int, ...]
 Make = Callable[..., Any]
+# What layers raise that cannot read what they are given; timm asserts.
+REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError)
 
 
 def with_transformers(
@@ -113,7 +115,7 @@ def shape_after(module: nn.Module, in_shape: Shape) -> Shape:
     try:
         with torch.no_grad():
             return tuple(module.eval()(like.new_zeros(1, *in_shape)).shape[1:])
-    except (RuntimeError, ValueError, TypeError) as error:
+    except REFUSALS as error:
         raise BenchError(f"the model cannot take images of {in_shape}: {error}") from error
     finally:
         for part, mode in modes:
@@ -145,9 +147,19 @@ def shape_before(net: nn.Module, layer: str, in_shape: Shape) -> Shape:
 def _inside(
     net: nn.Module, places: list[str], spatial: Mapping[str, Any], in_shape: Shape, make: Make
 ) -> nn.Module:
-    shapes = [shape_before(net, where, in_shape) for where in places]
-    for where, shape in zip(places, shapes, strict=True):
-        net = place(net, transformer(spatial, shape, make), before=where)
+    sizes: list[str] = []
+    for where in places:
+        shape = shape_before(net, where, in_shape)
+        front = transformer(spatial, shape, make)
+        if (given := shape_after(front, shape)) != shape:
+            sizes.append(f"placement `{where}`: gives {given} in place of {shape}")
+        net = place(net, front, before=where)
+    if sizes:
+        try:
+            shape_after(net, in_shape)
+        except BenchError:
+            text = "and the layers behind are made for that; take `pool` or `output_size` away"
+            raise BenchError(f"{', '.join(sizes)}, {text}") from None
     return net
 
 
@@ -169,9 +181,10 @@ def _by_name(
             transform,
             in_shape=in_shape,
             body=lambda shape: make("localisation", spatial["localisation"], in_shape=shape),
+            poses=_start(transform),
             **_options(spatial, make),
         )
-    except ValueError as error:
+    except REFUSALS as error:
         raise BenchError(f"placement `{name}`: {error}") from error
 
 

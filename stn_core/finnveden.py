@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from .localisation import FCN, LocalisationNetwork, count_features
 from .placement import place
@@ -25,6 +25,7 @@ def place_as(
     *,
     in_shape: Sequence[int],
     body: Callable[[tuple[int, ...]], nn.Module] = FCN,
+    poses: Tensor | None = None,
     **options: Any,
 ) -> nn.Module:
     """Place a spatial transformer as Finnveden et al., 2020, name it: "C0", "C1", "DL2", "SL2".
@@ -48,6 +49,7 @@ def place_as(
             For "C1" and deeper of one that the model takes.
         body: What makes the body of the localisation network from the shape of what it reads, such
             as `FCN` or `CNN`; in "DL" and "SL" it stands on the layers.
+        poses: `(params,)`, where `theta` starts; the transform's identity when None.
         options: As for `SpatialTransformer`. An `output_size` is the model's input size.
 
     Returns:
@@ -55,7 +57,8 @@ def place_as(
 
     Raises:
         ValueError: If `name` is not of this form, the model has not so many convolutions, gives no
-            feature map there, or has a layer that cannot be drawn anew or traced.
+            feature map there, or has a layer that cannot be drawn anew or traced; or the transform
+            has no identity and `poses` is None.
 
     Example:
         >>> from stn_core.transforms import Affine
@@ -68,7 +71,7 @@ def place_as(
         raise ValueError(f'`name` must be "C", "DL" or "SL" and a number, got {name!r}.')
     kind, depth = match[1], int(match[2])
     if depth == 0:
-        network = LocalisationNetwork(body(tuple(in_shape)), transform)
+        network = LocalisationNetwork(body(tuple(in_shape)), transform, poses=poses)
         return _in_front(SpatialTransformer(network, transform, **options), model)
     layer, shape = _site(model, name, depth, in_shape)
     if kind == "C":
@@ -77,7 +80,7 @@ def place_as(
                 f"`name` must ask for a place with a feature map, got {name!r}, where {layer!r} is "
                 f"given {shape}."
             )
-        network = LocalisationNetwork(body(shape), transform)
+        network = LocalisationNetwork(body(shape), transform, poses=poses)
         return place(model, SpatialTransformer(network, transform, **options), before=layer)
     layers = layers_before(model, layer)
     if kind == "DL":
@@ -88,7 +91,9 @@ def place_as(
         parts["map"] = nn.Unflatten(1, shape)
     parts["body"] = body(shape)
     num_features = count_features(parts["body"], None)
-    network = LocalisationNetwork(nn.Sequential(parts), transform, num_features=num_features)
+    network = LocalisationNetwork(
+        nn.Sequential(parts), transform, num_features=num_features, poses=poses
+    )
     return _in_front(SpatialTransformer(network, transform, **options), model)
 
 

@@ -1,24 +1,21 @@
 """Which arrangements of spatial transformers make sense, and why the others do not."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ..components import ROLES
+from ..components import suggest
 from .schema import Transformer
 
 # A placement by its name in Finnveden et al., 2020.
 BY_NAME = re.compile(r"(C|DL|SL)\d+")
+AT_INPUT = re.compile(r"input|(C|DL|SL)0")
 
 # What these models have is one feature map, the image itself.
 NO_FEATURE_MAPS = ("fcn", "rnn")
 
-# Data sets of volumes; what reads images alone.
-VOLUMES = ("extruded_mnist",)
-FLAT_MODELS = ("backbone", "rnn", "svhn_cnn")
-FLAT_LOCALISATIONS = ("backbone",)
-FLAT_TRANSFORMS = ("log_polar", "piecewise_affine", "polar")
-KINDS = {2: "images of two axes", 3: "volumes of three axes"}
+# Fields of as many numbers as their `size` says.
+SIZED_TRANSFORMS = ("diffeomorphic_flow", "flow")
 
 Path = tuple[str | int, ...]
 
@@ -28,7 +25,7 @@ def arrangement_problems(spatial: Transformer, model: str) -> list[tuple[str, st
     problems: list[tuple[str, str]] = []
     places = [spatial.placement] if isinstance(spatial.placement, str) else spatial.placement
     named = [where for where in places if BY_NAME.fullmatch(where)]
-    inside = [where for where in places if where not in ("input", "C0")]
+    inside = [where for where in places if not AT_INPUT.fullmatch(where)]
     if len(set(places)) < len(places):
         problems.append(("placement", "names a place twice"))
     if named and len(places) > 1:
@@ -56,64 +53,57 @@ def arrangement_problems(spatial: Transformer, model: str) -> list[tuple[str, st
     return problems
 
 
-def axes_problems(data: Mapping[str, Any], model: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """Where images meet what is made for volumes, or volumes what is made for images.
+def feature_maps(model: Mapping[str, Any]) -> list[str] | None:
+    """Layers of a model that are given a feature map; None where only its code tells."""
+    if model.get("name") == "cnn":
+        stages = range(1, len(model["filters"]) + 1)
+        first = ["project"] if model["project"] else []
+        return first + [f"{kind}{i}" for i in stages for kind in ("conv", "pool", "relu")]
+    if model.get("name") == "svhn_cnn":
+        kinds = {"conv": range(1, 9), "relu": range(1, 9), "pool": range(1, 8, 2)}
+        kinds["dropout"] = range(3, 9)
+        return [f"{kind}{i}" for kind, every in kinds.items() for i in every] + ["flatten"]
+    return None
 
-    What only a component of one's own could say is left to the check before a run.
 
-    Args:
-        data: The canonical `dataset` of a variant.
-        model: Its canonical `model`.
-
-    Returns:
-        Each problem as `(key path, what)`.
-    """
-    name = data.get("name")
-    if name not in ROLES["dataset"]:
+def place_problems(spatial: Transformer, model: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the placements in a model whose layers are known, by its `name`."""
+    layers = feature_maps(model)
+    if layers is None:
         return []
-    axes = 3 if name in VOLUMES else 2
-    given = f"`{name}` gives {KINDS[axes]}"
-    problems: list[tuple[Path, str]] = []
-    if axes == 3 and model.get("name") in FLAT_MODELS:
-        text = f"`{model['name']}` reads {KINDS[2]}, and {given}"
-        problems.append((("model",), text))
-    projects = model.get("project") is True
-    if projects and axes == 2:
-        problems.append((("model", "project"), f"needs {KINDS[3]}, and {given}"))
-    spatial = model.get("transformer")
-    if not spatial or (projects and not _at_input(spatial.get("placement"))):
-        return problems
-    start = ("model", "transformer")
-    for path, wanted, what in _wanted_axes(spatial):
-        if wanted != axes:
-            problems.append(((*start, *path), f"{what} {KINDS[wanted]}, and {given}"))
+    convolutions = sum(layer.startswith("conv") for layer in layers)
+    name, projects = model["name"], "project" in layers
+    problems: list[str] = []
+    for where in [spatial.placement] if isinstance(spatial.placement, str) else spatial.placement:
+        if where == "input":
+            continue
+        if not BY_NAME.fullmatch(where):
+            if where not in layers:
+                near = suggest(where, layers)
+                problems.append(
+                    f"`{name}` has no layer `{where}` that is given a feature map{near}"
+                )
+            continue
+        kind, after = where.rstrip("0123456789"), int(where.lstrip("CDSL"))
+        if after > convolutions:
+            problems.append(f"`{where}`: `{name}` has {convolutions} convolutions")
+        elif after and projects:
+            problems.append(f"`{where}` is for models of images; write the placement by layer")
+        elif kind == "C" and after == convolutions and "flatten" not in layers:
+            text = f"`{where}` is behind the last convolution, where `{name}` reads no feature map"
+            problems.append(text)
     return problems
 
 
-def _at_input(placement: Any) -> bool:
-    """Whether all transformers stand before anything could have projected a volume."""
-    places = [placement] if isinstance(placement, str) else placement or []
-    return all(re.fullmatch(r"input|project|C0|(DL|SL)\d+", where) for where in places)
-
-
-def _wanted_axes(spatial: Mapping[str, Any]) -> Iterator[tuple[Path, int, str]]:
-    """How many axes the parts of a transformer are for: `(key path, axes, words)`."""
-    if size := spatial.get("output_size"):
-        yield ("output_size",), len(size), f"has {len(size)} lengths, which is for"
-    body = spatial.get("localisation") or {}
-    if body.get("name") in FLAT_LOCALISATIONS:
-        yield ("localisation",), 2, f"`{body['name']}` reads"
-    yield from _transform_axes(spatial.get("transform") or {}, ("transform",))
-
-
-def _transform_axes(transform: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, int, str]]:
+def transform_problems(transform: Mapping[str, Any], path: Path = ()) -> list[tuple[Path, str]]:
+    """What a localisation network cannot give the numbers of, as `(key path, what)`."""
     name = transform.get("name")
-    if name in FLAT_TRANSFORMS:
-        yield path, 2, f"`{name}` warps"
-        return
-    for key, what in (("size", "lengths"), ("fixed", "rows")):
-        if name in ROLES["transform"] and isinstance(rows := transform.get(key), list):
-            yield (*path, key), len(rows), f"has {len(rows)} {what}, which is for"
-    for key in ("first", "second", "transform"):
-        if isinstance(inner := transform.get(key), Mapping):
-            yield from _transform_axes(inner, (*path, key))
+    if name in SIZED_TRANSFORMS and transform.get("size") is None:
+        return [((*path, "size"), f"`{name}` needs it where a localisation network gives it")]
+    inner = [(key, transform.get(key)) for key in ("first", "second", "transform")]
+    return [
+        problem
+        for key, part in inner
+        if isinstance(part, Mapping)
+        for problem in transform_problems(part, (*path, key))
+    ]

@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..components import DATA_FILE, Component, Parameter, describe, suggest
 from ..errors import BenchError
-from .arrangement import arrangement_problems, axes_problems
+from .arrangement import arrangement_problems, place_problems, transform_problems
 from .content import digest, located
 from .document import KeyPath
+from .images import image_problems, task_problems
 from .schema import MISSING, Train, Transformer, check, show
 
 Problem = tuple[KeyPath, str]
@@ -51,7 +52,9 @@ def resolve(
         settings["model"], found = model(config["model"], ("model",), folder)
         problems += found
     if not problems and settings.get("dataset") and settings.get("model"):
-        problems += axes_problems(settings["dataset"], settings["model"])
+        problems += image_problems(settings["dataset"], settings["model"])
+    if not problems:
+        problems += task_problems(task, settings)
     if config.get("train") is not None:
         train, found = check(Train, config["train"], ("train",))
         settings["train"] = train.model_dump() if train else None
@@ -99,6 +102,8 @@ def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
     if fields:
         name = result.get("name", "")
         problems += [((*path, k), text) for k, text in arrangement_problems(fields, name)]
+    if fields and len(problems) == 0:
+        problems += [((*path, "placement"), text) for text in place_problems(fields, result)]
     transformer = fields.model_dump() if fields else {}
     for role, default in TRANSFORMER_ROLES.items():
         if (given := spatial.get(role, default)) is None:
@@ -106,6 +111,8 @@ def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
             continue
         transformer[role], found = component(role, given, (*path, role), folder)
         problems += found
+    for inner, text in transform_problems(transformer.get("transform") or {}, ("transform",)):
+        problems.append(((*path, *inner), text))
     return {**result, "transformer": transformer}, problems
 
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from command import QUICKSTART, ROOT
 from safetensors.torch import load
 
@@ -17,16 +19,29 @@ from bench.results import ResultStore
 from bench.results.marks import of_run
 from bench.resume import Halfway
 from bench.runner.in_process import InProcess
-from bench.study import load_study
+from bench.study import Study, load_study
+from bench.tasks import colocalise
 
 STEPS, AN_EVALUATION = 100, 20
+DATA = os.environ.get("STN_BENCH_DATA")
 
 
-def train(folder: Path, run: str) -> None:
+def studied(task: str) -> Study:
+    """A study of the task with one variant."""
+    words = [f"train.steps={STEPS}"]
+    if task == "classify":
+        return load_study(QUICKSTART, words, only=["ST-CNN"])
+    colocalise.ENCODER["steps"] = 5
+    words += ["dataset.images=10", "train.batch_size=4"]
+    file = ROOT / "studies" / "paper_colocalisation.yaml"
+    return load_study(file, words, only=["base"])
+
+
+def train(folder: Path, run: str, task: str) -> None:
     """One attempt at a trial, by the runner without Ray."""
-    study = load_study(QUICKSTART, [f"train.steps={STEPS}"], only=["ST-CNN"])
+    study = studied(task)
     store = ResultStore(folder)
-    launch = Launch(run, store.location, Path(study.folder), None, "code")
+    launch = Launch(run, store.location, Path(study.folder), Path(DATA) if DATA else None, "code")
     job = Job(study.trials("cpu")[0], "accuracy", 1, 1)
     with store.mark(of_run(study.name, run)):
         _, ended = InProcess().accuracy([job], launch)
@@ -48,11 +63,15 @@ def row_and_weights(folder: Path):
     return {key: row[key] for key in kept}, weights.read_bytes()
 
 
-def test_a_training_killed_in_its_midst_goes_on_to_the_bit(tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", ["classify", "colocalise"])
+def test_a_training_killed_in_its_midst_goes_on_to_the_bit(task, tmp_path, monkeypatch):
+    if task == "colocalise" and not DATA:
+        pytest.skip("STN_BENCH_DATA names no folder with MNIST")
+    monkeypatch.setattr(colocalise, "ENCODER", dict(colocalise.ENCODER))
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    train(undisturbed, "a")
+    train(undisturbed, "a", task)
 
-    child = subprocess.Popen([sys.executable, __file__, str(killed)], cwd=ROOT)
+    child = subprocess.Popen([sys.executable, __file__, str(killed), task], cwd=ROOT)
     with child:
         # Behind the first evaluation, which has seen what its row has to tell.
         while kept_at(killed) <= AN_EVALUATION:
@@ -73,7 +92,7 @@ def test_a_training_killed_in_its_midst_goes_on_to_the_bit(tmp_path, monkeypatch
 
     monkeypatch.setattr(Halfway, "found", told)
     at = kept_at(killed)
-    train(killed, "c")
+    train(killed, "c", task)
     assert begun == [at], "it began where the other was killed, not anew"
     assert row_and_weights(killed) == row_and_weights(undisturbed)
     assert kept_at(killed) == 0, "what is finished needs no state"
@@ -81,4 +100,4 @@ def test_a_training_killed_in_its_midst_goes_on_to_the_bit(tmp_path, monkeypatch
 
 if __name__ == "__main__":
     bench.trial.KEEP_SECONDS = 0.0
-    train(Path(sys.argv[1]), "b")
+    train(Path(sys.argv[1]), "b", sys.argv[2])

@@ -19,7 +19,7 @@ name: study
 question: Does it help?
 task: classify
 base:
-  dataset: digits
+  dataset: {dataset}
   model: {model}
   train: {{steps: 10, batch_size: 32, lr: 1}}
 """
@@ -30,8 +30,9 @@ SHAPE = (1, 28, 28)
 @pytest.fixture
 def make(tmp_path):
     def made(keys, model=SMALL, labels=1, shape=SHAPE):
+        dataset = "digits" if labels == 1 else "mnist_sequence"
         text = f"{{{model}, transformer: {{{keys}}}}}" if keys else f"{{{model}}}"
-        (tmp_path / "study.yaml").write_text(STUDY.format(model=text))
+        (tmp_path / "study.yaml").write_text(STUDY.format(dataset=dataset, model=text))
         (variant,) = load_study(tmp_path / "study.yaml").variants
         data: Any = SimpleNamespace(in_shape=shape, num_classes=10, labels=labels)
         torch.manual_seed(0)
@@ -131,7 +132,9 @@ def test_joined_labels_are_one_crop_each(make):
     assert torch.equal(scores[1, 2], glimpse[1 * 3 + 2])
     with pytest.raises(BenchError) as caught:
         make(keys, labels=2)
-    assert str(caught.value) == "join `labels`: `count` must be 2, the labels of an image"
+    assert str(caught.value) == "join `labels`: `count` must be 2, the labels of an image", (
+        "what `plan` does not know of a data set of one's own"
+    )
 
 
 def test_several_placements_have_a_transformer_each(make):
@@ -160,15 +163,18 @@ def test_placements_by_name_start_as_the_model_alone(name, make):
 def test_a_placement_that_the_model_has_not(make):
     with pytest.raises(BenchError) as caught:
         make("transform: affine, localisation: fcn, placement: C7")
-    assert str(caught.value).startswith("placement `C7`: ")
+    assert str(caught.value).endswith("placement: `C7`: `cnn` has 2 convolutions")
 
 
 @pytest.mark.parametrize("transform", ["polar", "log_polar"])
-def test_a_family_without_identity_starts_in_the_middle(transform, make):
-    net = make(f"transform: {transform}, localisation: fcn")
+@pytest.mark.parametrize("placement", ["input", "C0", "C1", "DL1", "SL2"])
+def test_a_family_without_identity_starts_in_the_middle(transform, placement, make):
+    net = make(f"transform: {transform}, localisation: fcn, placement: {placement}")
     (spatial,) = transformers(net)
-    assert not spatial.warp(IMAGE).theta.any()
+    thetas = []
+    spatial.localisation.register_forward_hook(lambda *given: thetas.append(given[-1]))
     assert net(IMAGE).shape == (2, 10)
+    assert not thetas[0].any()
 
 
 def test_a_crop_of_fixed_scale_starts_at_the_centre(make):
