@@ -1,5 +1,6 @@
 """The studies that ship: they plan, and their models, made small, learn on real data."""
 
+import json
 import os
 import runpy
 from pathlib import Path
@@ -49,22 +50,23 @@ NARROW = ("model.width=0.1", "model.dropout=0.0")
 # Study, variant, overrides, size of the fixed subset, steps, learning rate.
 CASES = [
     ("paper_distorted_mnist", "ST-FCN affine", ("model.parameters=60000",), 16, 30, 3e-3),
-    ("paper_distorted_mnist", "ST-CNN affine, distortion=rts, steps=1000", TINY, 8, 30, 3e-3),
+    ("paper_distorted_mnist", "ST-CNN affine, distortion=rts, steps=1000", TINY, 8, 50, 3e-3),
     ("paper_cluttered_mnist", "ST-FCN", (), 8, 30, 3e-3),
-    ("paper_addition", "2×ST-FCN affine", (), 8, 20, 2e-3),
-    ("architecture", "ST, model=rnn", TINY, 8, 40, 5e-3),
+    ("paper_addition", "2×ST-FCN affine", (), 8, 30, 2e-3),
+    ("architecture", "ST, model=rnn", TINY, 8, 120, 5e-3),
     ("transform_type", "affine then spline", SMALL, 8, 40, 3e-3),
     ("transform_type", "diffeomorphic flow", SMALL, 8, 40, 3e-3),
     ("placement", "placement=SL2", (), 8, 30, 3e-3),
-    ("placement", 'placement=["input", "conv2"]', (), 8, 30, 3e-3),
-    ("sampler_kernel", "linearised multi-sample, output_size=[20, 20]", (), 8, 30, 3e-3),
-    ("recurrent", "recurrent", SMALL, 4, 40, 3e-3),
-    ("theta_forward", "ST with theta", SMALL, 8, 30, 3e-3),
-    ("localisation_lr", "0.1", SMALL, 8, 60, 0.05),
+    ("placement", 'placement=["input", "conv2"]', (), 8, 40, 3e-3),
+    ("placement", "parallel", (), 8, 40, 3e-3),
+    ("sampler_kernel", "linearised multi-sample, output_size=[20, 20]", (), 8, 40, 3e-3),
+    ("recurrent", "recurrent", SMALL, 4, 100, 3e-3),
+    ("theta_forward", "ST with theta", SMALL, 8, 40, 3e-3),
+    ("localisation_lr", "0.1", SMALL, 8, 50, 0.05),
     ("attention_cost", "antialiased crop of 64", NARROW, 4, 80, 2e-3),
     ("paper_svhn", "ST-CNN Multi", NARROW, 4, 60, 2e-3),
-    ("paper_3d", "ST projected CNN", (), 8, 15, 3e-3),
-    ("paper_birds", "2×ST-CNN 224", ("model.architecture=test_resnet",), 4, 15, 3e-3),
+    ("paper_3d", "ST projected CNN", (), 8, 20, 3e-3),
+    ("paper_birds", "2×ST-CNN 224", ("model.architecture=test_resnet",), 4, 40, 3e-3),
 ]
 
 
@@ -72,21 +74,80 @@ CASES = [
     ("study", "variant", "words", "size", "steps", "lr"), CASES, ids=[c[0] + c[1] for c in CASES]
 )
 def test_a_small_model_learns_a_fixed_subset(study, variant, words, size, steps, lr):
-    """Better than the commonest answer: forward, backward and update do their work."""
+    """Nine labels in ten are right, and every transformer has come to look elsewhere.
+
+    A model that gives every image the same answer has at most as many right as the commonest one.
+    """
     where = place()
     settings = settings_of(study, variant, *words)
     torch.manual_seed(0)
     data = resident(settings, 0, where)
     net = build.model(settings, data.dataset, where.folder)
     images, targets = data.batch(size)
+    labels = targets.reshape(size, -1)
+    assert (labels == labels.mode(0).values).float().mean() <= 0.7
+    before = thetas(net, images)
+    assert before
     step = training_step(net.train(), settings["train"])
     for _ in range(steps):
         step(images, targets, lr)
-    labels = targets.reshape(size, -1)
     with torch.no_grad():
         right = (net(images).argmax(-1).reshape(size, -1) == labels).float().mean().item()
-    commonest = (labels == labels.mode(0).values).float().mean().item()
-    assert right > 1.2 * commonest or right == 1, f"{right}, by the commonest answer {commonest}"
+    assert right >= 0.9
+    for name, theta in thetas(net, images).items():
+        assert (theta - before[name]).abs().max() > 1e-3, name
+
+
+def thetas(net, images):
+    """What each transformer of a model is told of some images, by the transformer's name."""
+    seen = {}
+    spatial = [(n, m) for n, m in net.named_modules() if isinstance(m, stn_core.SpatialTransformer)]
+    hooks = [
+        m.localisation.register_forward_hook(lambda _, given, out, name=n: seen.update({name: out}))
+        for n, m in spatial
+    ]
+    with torch.no_grad():
+        net(images)
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) == len(spatial)
+    return seen
+
+
+# In these all models of one kind are to have as many parameters, transformers included.
+MATCHED = ("paper_distorted_mnist", "paper_cluttered_mnist", "paper_addition", "architecture")
+
+
+@pytest.mark.parametrize("profile", [None, "short"])
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_model_of_a_study_can_be_built(file, profile):
+    """On `meta`, without data, each model for each size of image once."""
+    if profile and "profiles:" not in file.read_text():
+        pytest.skip("it has one setting")
+    counts = {}
+    for variant in load_study(file, profile=profile).variants:
+        settings = from_scratch(variant.settings("classify"))
+        if not {"dataset", "model"} <= settings.keys():
+            continue
+        data = build.dataset(settings, None, file.parent)
+        case = json.dumps([settings["model"], data.in_shape])
+        if case in counts:
+            continue
+        with torch.device("meta"):
+            net = build.model(settings, data, file.parent)
+            scores = net(torch.zeros(2, *data.in_shape))
+        assert scores.numel() == 2 * data.labels * data.num_classes
+        counts[case] = sum(p.numel() for p in net.parameters())
+    if file.stem in MATCHED:
+        for case, count in counts.items():
+            wanted = json.loads(case)[0]["parameters"]
+            assert 0.9 * wanted <= count <= 1.1 * wanted
+
+
+def from_scratch(settings):
+    """The same without weights that would have to be downloaded."""
+    found = {k: from_scratch(v) if isinstance(v, dict) else v for k, v in settings.items()}
+    return found | {"pretrained": False} if "pretrained" in found else found
 
 
 def test_a_box_is_where_the_crop_looks():
