@@ -36,10 +36,9 @@ def test_the_interval_is_scipys(values):
 def test_the_interquartile_mean_is_scipys(values):
     low, high = stats.mstats.trimmed_mean_ci(values, (0.25, 0.25), alpha=0.05)
     found = interquartile_mean(values)
+    got = (found.mean, found.low, found.high)
     scale = 1e-6 * max(map(abs, values)) + 1e-9
-    assert math.isclose(found.mean, stats.trim_mean(values, 0.25), rel_tol=1e-9, abs_tol=scale)
-    assert math.isclose(found.low, low, rel_tol=1e-6, abs_tol=scale)
-    assert math.isclose(found.high, high, rel_tol=1e-6, abs_tol=scale)
+    assert got == pytest.approx((stats.trim_mean(values, 0.25), low, high), rel=1e-6, abs=scale)
 
 
 def test_of_three_values_none_is_cut_off():

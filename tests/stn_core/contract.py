@@ -1,6 +1,7 @@
 """What the contract tests run over: every final class of the public namespace."""
 
 import inspect
+from typing import Any
 
 import torch
 from transform_examples import TRANSFORM_EXAMPLES
@@ -37,7 +38,9 @@ def _name(module):
     return f"{type(module).__name__}({module.extra_repr()})"
 
 
-TRANSFORMS = {_name(t): t for k in _final(transforms, transforms.Transform) for t in _examples(k)}
+TRANSFORMS: dict[str, Any] = {
+    _name(t): t for k in _final(transforms, transforms.Transform) for t in _examples(k)
+}
 SAMPLERS = {_name(s): s for k in _final(samplers, samplers.Sampler) for s in _examples(k)}
 PADDINGS = ("zeros", "border", "reflection")
 FILL = 0.7

@@ -80,7 +80,8 @@ def test_no_map_waits_for_a_gpu(monkeypatch, name):
     both()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         both()
-    assert not WAITS & {event.name for event in profile.events()}
+    names = {event.name for event in profile.events() or ()}
+    assert names and not WAITS & names
 
 
 def test_nothing_of_triton_is_imported_before_it_is_needed():
