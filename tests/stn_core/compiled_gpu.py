@@ -15,12 +15,17 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from stn_core.kernels.gpu import launch
+from stn_core.kernels.gpu import launch, points
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 WIDE = re.compile(r"LDG\.E\.128")
 ATOMIC = re.compile(r"\b(RED|REDG|ATOM|ATOMG)\b.*")
 SPILLED = re.compile(r"\b(LDL|STL)\b")
+LAYOUT = re.compile(r"(#\w+) = #ttg\.blocked<.*threadsPerWarp = \[([\d, ]+)\]")
+PIXELS = points.PIXELS.value
+LOAD = re.compile(r"tt\.load .*tensor<\d+x\d+x!tt\.ptr<\w+>, (#\w+)>")
+# Over how many pixels the lanes of a warp lie where a kernel reads blocks of pixels and channels.
+lanes: dict[str, set[str]] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +38,7 @@ def made(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(triton.runtime.driver, "_active", driver)
     found: dict[str, str] = {}
+    lanes.clear()
     run = JITFunction.run
 
     def compiled(self, *args, grid, warmup, **kwargs):
@@ -44,6 +50,10 @@ def made(monkeypatch, tmp_path):
         )
         assert "EF_CUDA_SM90" in shown.stdout or "sm_90" in shown.stdout
         found[self.__name__] = shown.stdout
+        of_warps = dict(LAYOUT.findall(kernel.asm["ttgir"]))
+        lanes[self.__name__] = {
+            of_warps[name].split(", ")[PIXELS] for name in LOAD.findall(kernel.asm["ttgir"])
+        }
 
     monkeypatch.setattr(JITFunction, "run", compiled)
     return found
@@ -80,10 +90,12 @@ def test_deep_maps_are_read_128_bits_at_a_time(made, dtype):
 
 
 def test_matrices_take_no_atomic_sums(made):
-    compile_all(3, torch.float32, False, "projective", border=True)
+    compile_all(24, torch.float32, False, "projective", border=True)
     assert made.keys() == {"forward", "slopes", "gather"}
     for name, code in made.items():
         assert not SPILLED.search(code) and not ATOMIC.search(code), name
+        # Neighbours have neighbouring pixels, not one pixel of several channels, each in a plane.
+        assert lanes[name] == {"32"}, name
 
 
 def test_sums_of_a_grid_are_four_numbers_wide(made):

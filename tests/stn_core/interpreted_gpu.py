@@ -121,7 +121,7 @@ def test_maps_without_an_inverse(name):
         )
 
 
-@pytest.mark.parametrize("most", [-1.0, 1e9])
+@pytest.mark.parametrize(("most", "at_edge"), [(-1.0, -1.0), (1e9, 1e9), (1e9, 4.0)])
 @pytest.mark.parametrize(
     ("transform", "numbers"),
     [
@@ -129,11 +129,12 @@ def test_maps_without_an_inverse(name):
         (BENT, [0.7, -0.5, 0.1, 0.4, 0.9, -0.1, 0.2, 0.1]),
     ],
 )
-def test_both_ways_to_gather_are_one(monkeypatch, transform, numbers, most):
-    """Lanes that are pixels, and lanes that are rows."""
+def test_both_ways_to_gather_are_one(monkeypatch, transform, numbers, most, at_edge):
+    """Lanes that are pixels, lanes that are rows, and both in one tile."""
     from stn_core.kernels.gpu import gather
 
     monkeypatch.setattr(gather, "MOST", most)
+    monkeypatch.setattr(gather, "MOST_AT_EDGE", at_edge)
     image, theta = torch.randn(1, 2, 3, 4), torch.tensor([numbers])
     found = gradients(theta, transform, (4, 5), image, padding="border")
     right = exact(theta, transform, (4, 5), image, padding="border")

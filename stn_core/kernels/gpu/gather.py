@@ -3,10 +3,10 @@
 No atomics and no zeroing: a number is written once, in its own type, from sums in one order.
 
 The output pixels that read a pixel lie where the map sends them into a square around it. Mostly
-that is a small box, by the inverse: each lane has a pixel, and goes through its box. Where the box
-is large, or has no end (the map is singular or nearly, a horizon is near, an edge goes on outside),
-the pixels of a tile take turns: each lane has a row of the output, and goes through the interval of
-it that the map sends into the square, which needs no inverse.
+that is a small box, by the inverse: each lane has a pixel, and goes through its box. Pixels whose
+box is large, or has no end (the map is singular or nearly, a horizon is near, an edge goes on
+outside), take turns: each lane has a row of the output, and goes through the interval of it that
+the map sends into the square, which needs no inverse.
 """
 
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
@@ -16,10 +16,25 @@ it that the map sends into the square, which needs no inverse.
 import triton
 import triton.language as tl
 
-from .points import PROJECTIVE, SIZES, by_channel, by_pixel, matrix_of, middle, place, send
+from .points import (
+    AFFINE,
+    PIXELS,
+    PROJECTIVE,
+    SIZES,
+    by_channel,
+    by_pixel,
+    matrix_of,
+    middle,
+    place,
+    read,
+    send,
+    which,
+)
 
-# Output pixels in a box, at most; beyond it lanes are rows.
+# Output pixels in a box, at most; beyond it lanes are rows. At an edge that goes on outside there
+# are few such pixels in a tile, for which the others should not wait.
 MOST = tl.constexpr(1024.0)
+MOST_AT_EDGE = tl.constexpr(64.0)
 # Beyond the square, in pixels, for coordinates are rounded.
 SLACK = tl.constexpr(0.01)
 
@@ -31,78 +46,86 @@ def gather(
     gradient, gradient_n, gradient_c, gradient_p,
     channels, in_height, in_width, height, width,
     KIND: tl.constexpr, ALIGN: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
-    LAST: tl.constexpr, INDEX: tl.constexpr,
-    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr,
+    INDEX: tl.constexpr,
+    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     """The gradient by the image: a program a tile of its pixels and a group of its channels."""
     n, group, _, row, column = place(in_height, in_width, tl.cdiv(channels, DEPTH), TILE_Y, TILE_X)
     is_in = (row < in_height) & (column < in_width)
     m = matrix_of(map + n.to(tl.int64) * map_n, in_height, in_width, height, width, KIND, ALIGN)
     channel = group * DEPTH + tl.arange(0, DEPTH)
-    start = gradient + n.to(tl.int64) * gradient_n
+    is_channel = which(channel, channels, WHOLE)
+    start = gradient + n.to(tl.int64) * gradient_n + by_channel(channel.to(INDEX) * gradient_c)
     to = result + n.to(tl.int64) * result_n
-    u0, u1, v0, v1, across, down = boxes(
+    u0, u1, v0, v1, across, down, is_edge = boxes(
         m, row, column, is_in, in_height, in_width, height, width, KIND, NEAREST, BORDER
     )
-    total = by_pixel(row * 0.0, LAST) + by_channel(channel * 0.0, LAST)
-    if across * down <= MOST:
-        for j in range(0, down.to(tl.int32)):
-            for i in range(0, across.to(tl.int32)):
-                u, v = u0 + i, v0 + j
-                total += gathered(
-                    m, row, column, u, v, (u <= u1) & (v <= v1), 0.0, channel, channels,
-                    start, gradient_c, gradient_p, in_height, in_width, height, width,
-                    KIND, NEAREST, BORDER, LAST, INDEX,
-                )  # fmt: skip
-        at = by_channel(channel.to(INDEX) * result_c, LAST)
-        at += by_pixel((row.to(INDEX) * in_width + column) * result_p, LAST)
-        mask = by_channel(channel < channels, LAST) & by_pixel(is_in, LAST)
-        tl.store(to + at, total.to(result.dtype.element_ty), mask=mask)
-    else:
-        for pixel in range(0, TILE_Y * TILE_X):
-            y, x = tl.min(row) + pixel // TILE_X, tl.min(column) + pixel % TILE_X
-            if (y < in_height) & (x < in_width):
-                sums = total
-                for first in range(0, height, TILE_Y * TILE_X):
-                    v = first + tl.arange(0, TILE_Y * TILE_X)
-                    for SIDE in tl.static_range(2 if KIND == PROJECTIVE else 1):
-                        sign = 1.0 - 2.0 * SIDE
-                        u0, u1 = interval(
-                            m, y, x, v, sign, in_height, in_width, height, width,
-                            KIND, NEAREST, BORDER,
-                        )  # fmt: skip
-                        for i in range(0, tl.max(u1 - u0) + 1):
-                            sums += gathered(
-                                m, y, x, u0 + i, v, (u0 + i <= u1) & (v < height), sign,
-                                channel, channels, start, gradient_c, gradient_p,
-                                in_height, in_width, height, width,
-                                KIND, NEAREST, BORDER, LAST, INDEX,
-                            )  # fmt: skip
-                at = channel.to(INDEX) * result_c + (y.to(INDEX) * in_width + x) * result_p
-                value = tl.sum(sums, 0 if LAST else 1).to(result.dtype.element_ty)
-                tl.store(to + at, value, mask=channel < channels)
+    most = tl.where(is_edge, MOST_AT_EDGE, MOST)
+    is_boxed = across * down <= most
+    widest = tl.max(tl.where(is_boxed, across, 0.0))
+    tallest = tl.max(tl.where(is_boxed, down, 0.0))
+    is_boxed = is_boxed & (row * 0.0 + widest * tallest <= MOST)
+    widest = tl.where(widest * tallest <= MOST, widest, 0.0)
+    none = by_pixel(row * 0.0) + by_channel(channel * 0.0)
+    total = none
+    for j in range(0, tallest.to(tl.int32)):
+        for i in range(0, widest.to(tl.int32)):
+            u, v = u0 + i, v0 + j
+            total += gathered(
+                m, row, column, u, v, (u <= u1) & (v <= v1), 0.0, is_channel,
+                start, gradient_p, in_height, in_width, height, width,
+                KIND, NEAREST, BORDER, INDEX,
+            )  # fmt: skip
+    at = by_channel(channel.to(INDEX) * result_c)
+    at += by_pixel((row.to(INDEX) * in_width + column) * result_p)
+    mask = is_channel & by_pixel(is_in & is_boxed)
+    tl.store(to + at, total.to(result.dtype.element_ty), mask=mask)
+    lane = tl.arange(0, TILE_Y * TILE_X)
+    waiting = tl.where(is_in & (is_boxed == 0), lane, TILE_Y * TILE_X)
+    pixel = tl.min(waiting)
+    while pixel < TILE_Y * TILE_X:
+        y, x = tl.min(row) + pixel // TILE_X, tl.min(column) + pixel % TILE_X
+        sums = none
+        for first in range(0, height, TILE_Y * TILE_X):
+            v = first + lane
+            for SIDE in tl.static_range(2 if KIND == PROJECTIVE else 1):
+                sign = 1.0 - 2.0 * SIDE
+                low, high = interval(
+                    m, y, x, v, sign, in_height, in_width, height, width, KIND, NEAREST, BORDER
+                )
+                for i in range(0, tl.max(high - low) + 1):
+                    sums += gathered(
+                        m, y, x, low + i, v, (low + i <= high) & (v < height), sign,
+                        is_channel, start, gradient_p,
+                        in_height, in_width, height, width,
+                        KIND, NEAREST, BORDER, INDEX,
+                    )  # fmt: skip
+        spot = channel.to(INDEX) * result_c + (y.to(INDEX) * in_width + x) * result_p
+        value = tl.sum(sums, PIXELS).to(result.dtype.element_ty)
+        tl.store(to + spot, value, mask=channel < channels)
+        pixel = tl.min(tl.where(waiting > pixel, waiting, TILE_Y * TILE_X))
 
 
 @triton.jit
 def gathered(
-    m, row, column, u, v, is_asked, sign, channel, channels,
-    start, gradient_c, gradient_p, in_height, in_width, height, width,
+    m, row, column, u, v, is_asked, sign, is_channel,
+    start, gradient_p, in_height, in_width, height, width,
     KIND: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
-    LAST: tl.constexpr, INDEX: tl.constexpr,
+    INDEX: tl.constexpr,
 ):  # fmt: skip
     """What pixels get of output pixels (u, v), where z has this sign if it has one."""
     x, y, inverse = send(
         m, u.to(tl.float32) - middle(width), v.to(tl.float32) - middle(height), KIND
     )
-    is_asked = is_asked & (tl.abs(x) < float("inf")) & (tl.abs(y) < float("inf"))
+    if BORDER:
+        # Outside, and where there is no point, a weight is zero; but an edge takes what is clamped.
+        is_asked = is_asked & (tl.abs(x) < float("inf")) & (tl.abs(y) < float("inf"))
     if KIND == PROJECTIVE:
         is_asked = is_asked & (inverse * sign >= 0.0)
     weight = share(x, column, in_width, NEAREST, BORDER) * share(y, row, in_height, NEAREST, BORDER)
     is_read = is_asked & (weight > 0.0)
-    at = by_channel(channel.to(INDEX) * gradient_c, LAST)
-    at += by_pixel((v.to(INDEX) * width + u) * gradient_p, LAST)
-    mask = by_channel(channel < channels, LAST) & by_pixel(is_read, LAST)
-    return by_pixel(weight, LAST) * tl.load(start + at, mask=mask, other=0.0).to(tl.float32)
+    at = start + by_pixel((v.to(INDEX) * width + u) * gradient_p)
+    return by_pixel(weight) * read(at, is_channel & by_pixel(is_read))
 
 
 @triton.jit
@@ -130,7 +153,11 @@ def boxes(
     m, row, column, is_in, in_height, in_width, height, width,
     KIND: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
 ):  # fmt: skip
-    """For each pixel a box with all output pixels that read it, and the largest sides of any."""
+    """For each pixel a box with all output pixels that read it, its sides, and whether it is open.
+
+    A box that has no end is as wide as none may be.
+    """
+    is_edge = column < 0
     left, right = square(column, in_width, NEAREST)
     top, bottom = square(row, in_height, NEAREST)
     half_u, half_v = middle(width), middle(height)
@@ -140,13 +167,16 @@ def boxes(
         right = tl.where(column == in_width - 1, tl.maximum(right, x1 + SLACK), right)
         top = tl.where(row == 0, tl.minimum(top, y0 - SLACK), top)
         bottom = tl.where(row == in_height - 1, tl.maximum(bottom, y1 + SLACK), bottom)
+        is_edge = (column == 0) | (column == in_width - 1) | (row == 0) | (row == in_height - 1)
     u_nw, v_nw, z_nw, sure_nw = back(m, left, top, KIND)
     u_ne, v_ne, z_ne, sure_ne = back(m, right, top, KIND)
     u_sw, v_sw, z_sw, sure_sw = back(m, left, bottom, KIND)
     u_se, v_se, z_se, sure_se = back(m, right, bottom, KIND)
-    # A square comes from one piece of the plane, if no corner of it is behind the horizon.
-    z0, z1 = range_of(z_nw, z_ne, z_sw, z_se)
-    is_sure = sure_nw & sure_ne & sure_sw & sure_se & ((z0 > 0.0) | (z1 < 0.0))
+    is_sure = sure_nw & sure_ne & sure_sw & sure_se
+    if KIND == PROJECTIVE:
+        # A square comes from one piece of the plane, if no corner of it is behind the horizon.
+        z0, z1 = range_of(z_nw, z_ne, z_sw, z_se)
+        is_sure = is_sure & ((z0 > 0.0) | (z1 < 0.0))
     u0, u1 = range_of(u_nw, u_ne, u_sw, u_se)
     v0, v1 = range_of(v_nw, v_ne, v_sw, v_se)
     u0, u1 = whole(u0 + half_u, u1 + half_u, width, SLACK)
@@ -156,7 +186,7 @@ def boxes(
     down = tl.where(is_sure, (v1 - v0 + 1) * 1.0, 1.0)
     is_read = is_in & (across > 0.0) & (down > 0.0)
     across, down = tl.where(is_read, across, 0.0), tl.where(is_read, down, 0.0)
-    return u0, u1, v0, v1, tl.max(across), tl.max(down)
+    return u0, u1, v0, v1, across, down, is_edge
 
 
 @triton.jit
@@ -178,16 +208,24 @@ def whole(low, high, size, slack):
 def back(m, x, y, KIND: tl.constexpr):
     """What a matrix sends to these points, with z up to a factor, and whether that is sure."""
     a, b, c, d, e, f, g, h, i = m
-    u = (e * i - f * h) * x + (c * h - b * i) * y + (b * f - c * e)
-    v = (f * g - d * i) * x + (a * i - c * g) * y + (c * d - a * f)
-    z = (d * h - e * g) * x + (b * g - a * h) * y + (a * e - b * d)
+    if KIND == AFFINE:
+        # What is left of it: but for four products the same for all pixels.
+        u = e * x - b * y + (b * f - c * e)
+        v = a * y - d * x + (c * d - a * f)
+        z = a * e - b * d
+        size = tl.abs(a * e) + tl.abs(b * d)
+    else:
+        u = (e * i - f * h) * x + (c * h - b * i) * y + (b * f - c * e)
+        v = (f * g - d * i) * x + (a * i - c * g) * y + (c * d - a * f)
+        z = (d * h - e * g) * x + (b * g - a * h) * y + (a * e - b * d)
+        size = (tl.abs(d * h) + tl.abs(e * g)) * tl.abs(x)
+        size += (tl.abs(b * g) + tl.abs(a * h)) * tl.abs(y)
+        size += tl.abs(a * e) + tl.abs(b * d)
     # Of what cancels little is left to be sure of.
-    size = (tl.abs(d * h) + tl.abs(e * g)) * tl.abs(x) + (tl.abs(b * g) + tl.abs(a * h)) * tl.abs(y)
-    size += tl.abs(a * e) + tl.abs(b * d)
-    is_sure = (tl.abs(z) > 0.01 * size) & (tl.abs(z) > 1e-20) & (size < 1e20)
-    z = tl.where(is_sure, z, 1.0)
-    u, v = u / z, v / z
-    is_sure = is_sure & (tl.abs(u) < 1e9) & (tl.abs(v) < 1e9)
+    is_fit = (tl.abs(z) > 0.01 * size) & (tl.abs(z) > 1e-20) & (size < 1e20)
+    inverse = tl.where(is_fit, 1.0 / z, float("nan"))
+    u, v = u * inverse, v * inverse
+    is_sure = (tl.abs(u) < 1e9) & (tl.abs(v) < 1e9)
     return tl.where(is_sure, u, 0.0), tl.where(is_sure, v, 0.0), z, is_sure
 
 

@@ -29,8 +29,13 @@ _MANY = 1 << 31
 _DEEP = 16
 # Channels that a program sums up for the gradient by the map, or as many as it takes at once.
 _GROUP = 32
-# The widths of tiles: the one is taken that leaves the fewest lanes idle, else the first.
-_WIDTHS = (32, 16, 8)
+# Times as many pixels a program, at most, where one more costs little; numbers that it has at once,
+# at most; and programs that keep all of a large GPU at work.
+_LANES, _BLOCK, _ENOUGH = 4, 2048, 2048
+# The widths of tiles: the one is taken that leaves the fewest lanes idle, else the first. So the 32
+# lanes of a warp are two rows or four: turned by up to 45 degrees they read six lines of memory at
+# a time, and a row of 32 nine.
+_WIDTHS = (16, 8)
 
 
 def forward(
@@ -38,7 +43,7 @@ def forward(
     *, nearest: bool, border: bool, align_corners: bool,
 ) -> None:  # fmt: skip
     """Fill the output."""
-    cut = _cut(output, steps, image.stride(1))
+    cut = _cut(output, steps, image.stride(1), _LANES)
     with torch.cuda.device_of(image):
         sample[(_programs(output, cut, cut["DEPTH"]),)](
             *(image, *image.stride(), map, *_map_steps(map), output, *steps),
@@ -53,7 +58,7 @@ def by_map(
     *, border: bool, align_corners: bool,
 ) -> None:  # fmt: skip
     """Fill the gradient by the map: parts of its sums, then the sums of those, in a fixed order."""
-    cut = _cut(gradient, steps, image.stride(1))
+    cut = _cut(gradient, steps, image.stride(1), _LANES)
     group = max(_GROUP, cut["DEPTH"])
     groups = triton.cdiv(image.shape[1], group)
     programs = _programs(gradient, cut, group)
@@ -87,7 +92,7 @@ def by_image(
     sizes = _sizes(result, gradient)
     if map.ndim == 4:
         return _scatter(gradient, steps, map, result, sizes, options)
-    cut = _cut(result, result_steps, steps[1])
+    cut = _cut(result, result_steps, steps[1], 1)
     with torch.cuda.device_of(result):
         gather[(_programs(result, cut, cut["DEPTH"]),)](
             *(result, *result_steps, map, map.shape[1] * 3, gradient, *steps, *sizes),
@@ -105,29 +110,42 @@ def _scatter(gradient, steps, map, result, sizes, options) -> None:
     # would not grow.
     is_deep = result.shape[1] % _DEEP == 0
     form = torch.channels_last if is_deep else torch.contiguous_format
-    sums = torch.zeros_like(result, dtype=torch.float32, memory_format=form)
-    cut = _shape(result.shape[1], gradient.shape[3], is_deep)
+    if result.dtype == torch.float32 and result.is_contiguous(memory_format=form):
+        sums = result.zero_()
+    else:
+        sums = torch.zeros_like(result, dtype=torch.float32, memory_format=form)
+    cut = _shape(gradient, is_deep, 1)
     with torch.cuda.device_of(result):
         scatter[(_programs(gradient, cut, cut["DEPTH"]),)](
             *(sums, *sums.stride(), map, *_map_steps(map), gradient, *steps, *sizes),
             **cut, **options,
         )  # fmt: skip
-    result.copy_(sums)
+    if sums is not result:
+        result.copy_(sums)
 
 
-def _cut(output: Tensor, steps: Steps, channel_step: int) -> dict[str, Any]:
-    """What of the output's pixels and channels a program takes, and which of both lie closest."""
+def _cut(output: Tensor, steps: Steps, channel_step: int, most: int) -> dict[str, Any]:
+    """What of the output's pixels and channels a program takes."""
     is_deep = output.shape[1] >= _DEEP and steps[1] == channel_step == 1
-    return _shape(output.shape[1], output.shape[3], is_deep)
+    return _shape(output, is_deep, most)
 
 
-def _shape(channels: int, width: int, is_deep: bool) -> dict[str, Any]:
+def _shape(output: Tensor, is_deep: bool, most: int) -> dict[str, Any]:
+    channels, width = output.shape[1], output.shape[3]
     depth = min(triton.next_power_of_2(channels), 64 if is_deep else 8)
-    pixels = 32 if is_deep else 128 if depth >= 4 else 256
     column = 8 if is_deep else min(_WIDTHS, key=lambda n: triton.cdiv(width, n) * n)
-    tile = {"TILE_Y": pixels // column, "TILE_X": column, "DEPTH": depth}
+
+    def tile(pixels: int) -> dict[str, Any]:
+        return {"TILE_Y": pixels // column, "TILE_X": column, "DEPTH": depth}
+
+    pixels = 32 if is_deep else 128 if depth >= 4 else 256
+    largest = min(most * pixels, _BLOCK // depth)
+    # What a program computes before it reads a pixel is much, so where there are many programs
+    # each takes more pixels.
+    while 2 * pixels <= largest and _programs(output, tile(2 * pixels), depth) >= _ENOUGH:
+        pixels *= 2
     # Of Triton's releases some fuse products with sums unasked and some do not.
-    return {"LAST": is_deep, **tile, "enable_fp_fusion": True}
+    return {**tile(pixels), "WHOLE": channels % depth == 0, "enable_fp_fusion": True}
 
 
 def _programs(output: Tensor, cut: dict[str, Any], group: int) -> int:

@@ -14,6 +14,12 @@ import triton.language as tl
 HORIZON = tl.constexpr(1e-6)
 # Kernels are compiled for all sizes at once; of the channels it matters whether 16 divides them.
 SIZES = ["in_height", "in_width", "height", "width"]
+# The axes of a block of pixels and channels. Lanes that are neighbours have what is contiguous in
+# memory; where Triton knows that of neither axis, as where an image is read pixel by pixel, what is
+# neighbouring along the last axis, and up to its release 3.6 along the first. That must be pixels.
+IS_FIRST = tuple(map(int, triton.__version__.split(".")[:2])) <= (3, 6)
+PIXELS = tl.constexpr(0 if IS_FIRST else 1)
+CHANNELS = tl.constexpr(1 if IS_FIRST else 0)
 AFFINE = tl.constexpr(0)
 PROJECTIVE = tl.constexpr(1)
 DENSE = tl.constexpr(2)
@@ -33,15 +39,15 @@ def place(height, width, groups, TILE_Y: tl.constexpr, TILE_X: tl.constexpr):
 
 
 @triton.jit
-def by_pixel(x, LAST: tl.constexpr):
-    """A number a pixel, as a block of pixels and channels; of two axes the last lies closest."""
-    return tl.expand_dims(x, 1 if LAST else 0)
+def by_pixel(x):
+    """A number a pixel, as a block of pixels and channels."""
+    return tl.expand_dims(x, CHANNELS)
 
 
 @triton.jit
-def by_channel(x, LAST: tl.constexpr):
+def by_channel(x):
     """A number a channel, as a block of pixels and channels."""
-    return tl.expand_dims(x, 0 if LAST else 1)
+    return tl.expand_dims(x, PIXELS)
 
 
 @triton.jit
@@ -123,14 +129,11 @@ def source(
 
 
 @triton.jit
-def side(
-    x, size, step, is_read, NEAREST: tl.constexpr, BORDER: tl.constexpr,
-    LAST: tl.constexpr, INDEX: tl.constexpr,
-):  # fmt: skip
+def side(x, size, is_read, NEAREST: tl.constexpr, BORDER: tl.constexpr):
     """The two pixels beside a coordinate, or the nearest one, along one axis.
 
-    Returns the first one's offset and whether it is a pixel, the same of the second, how far the
-    coordinate lies beyond the first, and whether it is free to move.
+    Returns the first one's number, whether it and the second are pixels, how far the coordinate
+    lies beyond the first, and whether it is free to move.
     """
     # Beyond -2 and the size there is nothing to read or to feel. Not -1: the cell before pixel 0
     # has a slope.
@@ -141,14 +144,27 @@ def side(
     first = before.to(tl.int32)
     is_first = is_read & (first >= 0) & (first < size)
     is_second = is_read & (first >= -1) & (first < size - 1)
-    at = by_pixel(first.to(INDEX) * step, LAST)
     return (
-        at, by_pixel(is_first, LAST), at + step, by_pixel(is_second, LAST),
-        by_pixel(near - before, LAST), by_pixel((x > low) & (x < high), LAST),
+        first, by_pixel(is_first), by_pixel(is_second),
+        by_pixel(near - before), by_pixel((x > low) & (x < high)),
     )  # fmt: skip
 
 
 @triton.jit
-def read(start, mask, at_y, is_y, at_x, is_x):
+def offset(y, x, step_y, step_x, INDEX: tl.constexpr):
+    """Of the first pixels of both axes."""
+    return by_pixel(y.to(INDEX) * step_y + x.to(INDEX) * step_x)
+
+
+@triton.jit
+def which(channel, channels, WHOLE: tl.constexpr):
+    """Which channels there are; where all groups are whole no comparison is left."""
+    if WHOLE:
+        return by_channel(tl.full(channel.shape, True, tl.int1))
+    return by_channel(channel < channels)
+
+
+@triton.jit
+def read(at, mask):
     """Pixels in float32, 0 where there are none."""
-    return tl.load(start + (at_y + at_x), mask=mask & is_y & is_x, other=0.0).to(tl.float32)
+    return tl.load(at, mask=mask, other=0.0).to(tl.float32)

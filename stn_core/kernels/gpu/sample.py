@@ -7,17 +7,20 @@ import triton
 import triton.language as tl
 
 from .points import (
+    CHANNELS,
     DENSE,
     PROJECTIVE,
     SIZES,
     by_channel,
     by_pixel,
     middle,
+    offset,
     place,
     read,
     side,
     source,
     span,
+    which,
 )
 
 
@@ -28,8 +31,8 @@ def forward(
     output, output_n, output_c, output_p,
     channels, in_height, in_width, height, width,
     KIND: tl.constexpr, ALIGN: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
-    LAST: tl.constexpr, INDEX: tl.constexpr,
-    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr,
+    INDEX: tl.constexpr,
+    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     """The warped image: a program a tile of its pixels and a group of its channels."""
     n, group, _, row, column = place(height, width, tl.cdiv(channels, DEPTH), TILE_Y, TILE_X)
@@ -38,23 +41,26 @@ def forward(
         map, map_n, map_y, map_x, map_i, n, row, column, is_in,
         in_height, in_width, height, width, KIND, ALIGN,
     )  # fmt: skip
-    y0, is_y0, y1, is_y1, fy, _ = side(y, in_height, image_y, found, NEAREST, BORDER, LAST, INDEX)
-    x0, is_x0, x1, is_x1, fx, _ = side(x, in_width, image_x, found, NEAREST, BORDER, LAST, INDEX)
+    y0, is_y0, is_y1, fy, _ = side(y, in_height, found, NEAREST, BORDER)
+    x0, is_x0, is_x1, fx, _ = side(x, in_width, found, NEAREST, BORDER)
     channel = group * DEPTH + tl.arange(0, DEPTH)
-    mask = by_channel(channel < channels, LAST)
-    start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c, LAST)
-    value = read(start, mask, y0, is_y0, x0, is_x0)
+    mask = which(channel, channels, WHOLE)
+    start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c)
+    # From pointer to pointer: a step of one number costs no instruction.
+    start += offset(y0, x0, image_y, image_x, INDEX)
+    value = read(start, mask & is_y0 & is_x0)
     if not NEAREST:
-        ne = read(start, mask, y0, is_y0, x1, is_x1)
-        sw = read(start, mask, y1, is_y1, x0, is_x0)
-        se = read(start, mask, y1, is_y1, x1, is_x1)
+        south = start + image_y
+        ne = read(start + image_x, mask & is_y0 & is_x1)
+        sw = read(south, mask & is_y1 & is_x0)
+        se = read(south + image_x, mask & is_y1 & is_x1)
         value += fx * (ne - value)
         value += fy * (sw + fx * (se - sw) - value)
-    value = tl.where(by_pixel(found, LAST), value, float("nan"))
-    at = by_channel(channel.to(INDEX) * output_c, LAST)
-    at += by_pixel((row.to(INDEX) * width + column) * output_p, LAST)
+    value = tl.where(by_pixel(found), value, float("nan"))
+    at = by_channel(channel.to(INDEX) * output_c)
+    at += by_pixel((row.to(INDEX) * width + column) * output_p)
     to = output + n.to(tl.int64) * output_n + at
-    tl.store(to, value.to(output.dtype.element_ty), mask=mask & by_pixel(is_in, LAST))
+    tl.store(to, value.to(output.dtype.element_ty), mask=mask & by_pixel(is_in))
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -65,14 +71,14 @@ def slopes(
     parts,
     channels, in_height, in_width, height, width,
     KIND: tl.constexpr, ALIGN: tl.constexpr, BORDER: tl.constexpr,
-    LAST: tl.constexpr, INDEX: tl.constexpr,
-    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr,
+    INDEX: tl.constexpr,
+    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, WHOLE: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """The gradient by the map, in parts to be summed: of each group of channels, and each tile.
 
     Of a matrix `parts` is (batch, groups * tiles, 6 or 9), of a grid (batch, groups, 2, pixels).
     """
-    AXIS: tl.constexpr = 1 if LAST else 0
     groups = tl.cdiv(channels, GROUP)
     n, group, tile, row, column = place(height, width, groups, TILE_Y, TILE_X)
     is_in = (row < height) & (column < width)
@@ -80,31 +86,32 @@ def slopes(
         map, map_n, map_y, map_x, map_i, n, row, column, is_in,
         in_height, in_width, height, width, KIND, ALIGN,
     )  # fmt: skip
-    y0, is_y0, y1, is_y1, fy, free_y = side(
-        y, in_height, image_y, found, False, BORDER, LAST, INDEX
-    )
-    x0, is_x0, x1, is_x1, fx, free_x = side(x, in_width, image_x, found, False, BORDER, LAST, INDEX)
-    pixel = by_pixel((row.to(INDEX) * width + column) * gradient_p, LAST)
-    is_found = by_pixel(found, LAST)
+    y0, is_y0, is_y1, fy, free_y = side(y, in_height, found, False, BORDER)
+    x0, is_x0, is_x1, fx, free_x = side(x, in_width, found, False, BORDER)
+    from_nw = offset(y0, x0, image_y, image_x, INDEX)
+    pixel = by_pixel((row.to(INDEX) * width + column) * gradient_p)
+    is_found = by_pixel(found)
     of_x, of_y = tl.zeros_like(fx), tl.zeros_like(fy)
     first = group * GROUP
     for c in range(first, tl.minimum(first + GROUP, channels), DEPTH):
         channel = c + tl.arange(0, DEPTH)
-        mask = by_channel(channel < channels, LAST)
-        start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c, LAST)
-        nw = read(start, mask, y0, is_y0, x0, is_x0)
-        ne = read(start, mask, y0, is_y0, x1, is_x1)
-        sw = read(start, mask, y1, is_y1, x0, is_x0)
-        se = read(start, mask, y1, is_y1, x1, is_x1)
+        mask = which(channel, channels, WHOLE)
+        start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c)
+        start += from_nw
+        south = start + image_y
+        nw = read(start, mask & is_y0 & is_x0)
+        ne = read(start + image_x, mask & is_y0 & is_x1)
+        sw = read(south, mask & is_y1 & is_x0)
+        se = read(south + image_x, mask & is_y1 & is_x1)
         at = gradient + n.to(tl.int64) * gradient_n + pixel
-        at += by_channel(channel.to(INDEX) * gradient_c, LAST)
-        g = tl.load(at, mask=mask & is_found, other=0.0).to(tl.float32)
+        at += by_channel(channel.to(INDEX) * gradient_c)
+        g = read(at, mask & is_found)
         across, twist = ne - nw, (se - sw) - (ne - nw)
-        of_x += by_pixel(tl.sum(g * (across + fy * twist), AXIS), LAST)
-        of_y += by_pixel(tl.sum(g * ((sw - nw) + fx * twist), AXIS), LAST)
+        of_x += by_pixel(tl.sum(g * (across + fy * twist), CHANNELS))
+        of_y += by_pixel(tl.sum(g * ((sw - nw) + fx * twist), CHANNELS))
     if BORDER:
         of_x, of_y = tl.where(free_x, of_x, 0.0), tl.where(free_y, of_y, 0.0)
-    of_x, of_y = tl.sum(of_x, AXIS), tl.sum(of_y, AXIS)
+    of_x, of_y = tl.sum(of_x, CHANNELS), tl.sum(of_y, CHANNELS)
     half_x, half_y = span(in_width, ALIGN) * 0.5, span(in_height, ALIGN) * 0.5
     part = n.to(tl.int64) * groups + group
     if KIND == DENSE:
