@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from ..grid import is_traced
 from .matrices import eye, inverse
 from .transform import Transform, check_dims
 
@@ -15,14 +16,28 @@ def apply_matrix(
 ) -> Float[Tensor, "batch *size dims"]:
     """Multiply points, with a 1 appended, by one matrix per batch element (eq. 1).
 
-    Each coordinate is a plane in memory, and each column of the matrix one fused pass over the
-    planes. A matrix product is little faster, and autocast and TF32 would round it.
+    Each coordinate is a plane in memory. On a CPU all are one matrix product, where nothing would
+    round it; else each column of the matrix is one fused pass over the planes.
     """
+    if _is_product_exact(matrix) and points.shape[0] == 1 and points.dtype == matrix.dtype:
+        flat = points[0].flatten(0, -2)
+        rows = torch.cat([flat, torch.ones_like(flat[:, :1])], 1).T
+        with torch.autocast("cpu", enabled=False):
+            grid = matrix.flatten(0, 1) @ rows
+        return grid.view(*matrix.shape[:2], *points.shape[1:-1]).movedim(1, -1)
     planes = matrix.reshape(*matrix.shape, *[1] * (points.ndim - 2))
     grid = planes[:, :, -1]
     for column, coordinate in zip(planes.unbind(2), points.unbind(-1), strict=False):
         grid = torch.addcmul(grid, column, coordinate.unsqueeze(1))
     return grid.movedim(1, -1)
+
+
+def _is_product_exact(matrix: Tensor) -> bool:
+    return (
+        matrix.device.type == "cpu"
+        and not is_traced()
+        and torch.get_float32_matmul_precision() == "highest"
+    )
 
 
 def pad_column(matrix: Float[Tensor, "batch dims dims"]) -> Float[Tensor, "batch dims columns"]:
