@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / "results" / "reference" / "gate"
 STUDY = "studies/throughput_gate.yaml"
 CALIBRATED = ("warp images", "warp feature maps")
-CELLS = ("warp feature maps",)  # a check of one cell takes less than two minutes
+CELLS = ("warp feature maps",)  # a check of one cell takes some two minutes
 SAME, SLOWED, SLOWDOWN = 20, 10, 0.10
 KINDS = {
     "same": "HEAD against itself, disturbed",

@@ -15,7 +15,7 @@ from ..results.schema import PROTOCOL
 from ..study import Study
 from .judge import CellFinding, Findings, Noise, Question, decided, judge, noise
 from .lockstep import QUESTIONS, ArmFailed, Round, Setup, Timed
-from .rows import COLUMNS, Machine, Row, as_row, attempt, machine_of, purpose_of
+from .rows import COLUMNS, Machine, Row, as_row, attempt, machine_of, of_settings, purpose_of
 from .trees import NoEnvironment, Tree, checkout, commit_of, git, working_tree
 
 Say = Callable[[str], None]
@@ -166,11 +166,11 @@ def in_words(timed: Sequence[Timed]) -> str:
     return "; ".join([f"{sum(one.seconds for one in timed):.0f} s", *failures])
 
 
-def whole_rounds(rows: Sequence[Row], variants: Sequence[str], arms: int = 2) -> int:
+def whole_rounds(rows: Sequence[Row], variants: Sequence[str]) -> int:
     """How many rounds there are, if the last one is whole; else 0."""
     number = rows[-1]["round"]
     last = sum(row["round"] == number for row in rows)
-    return number + 1 if last == arms * len(variants) else 0
+    return number + 1 if last == 2 * len(variants) else 0
 
 
 def noise_here(store: ResultStore, study: Study, machine: Machine) -> list[Noise]:
@@ -182,7 +182,8 @@ def noise_here(store: ResultStore, study: Study, machine: Machine) -> list[Noise
         and purpose_of(row) == "calibrate"
         and machine_of(row) == machine
     ]
-    return noise(calibrated, study.gates.throughput.share)
+    cells = {variant.name: variant.settings(study.task) for variant in study.variants}
+    return noise(of_settings(calibrated, cells), study.gates.throughput.share)
 
 
 def setup_of(study: Study, tree: Tree, options: Options) -> Setup:

@@ -229,10 +229,8 @@ def lacks(
             if told:
                 lacking[name] = _why(told[0])
             elif have.get(name, set()) != rounds:
-                without = [arm for arm, by in found[name].seconds.items() if not by]
-                lacking[name] = (
-                    f"{without[0]} has no such cell" if without else "has rounds without data"
-                )
+                timed = any(found[name].seconds.values())
+                lacking[name] = "has rounds without data" if timed else "only one arm has it"
     return lacking
 
 

@@ -2,9 +2,10 @@
 
 In a round each arm's process makes a cell ready; then they time blocks in turn, A B, B A, A B, …,
 so that the blocks of a turn lie a fraction of a second apart and what disturbs the machine for
-longer disturbs both. Which arm is A changes from round to round. A mode has as many turns as the
-median of their ratios takes to be known well enough: few where it is quiet, since to start the
-processes takes longer than all blocks there.
+longer disturbs both. Which arm is A changes from round to round. Both have made as many steps
+before, so the blocks of a turn have the same inputs. A mode has as many turns as the mean of their
+ratios takes to be known well enough: few where it is quiet, since to start the processes takes
+longer than all blocks there.
 """
 
 import contextlib
@@ -165,8 +166,11 @@ class Arm:
             self._to.flush()
         listening = [self._from, self._complaints]
         while b"\n" not in self._said:
-            ready, _, _ = select.select(listening, [], [], until - time.monotonic())
+            ready, _, _ = select.select(listening, [], [], max(0.0, until - time.monotonic()))
             if not ready:
+                # Its answer would be taken for that to the next question, and it is at work.
+                self._process.kill()
+                self._process.wait()
                 raise ArmFailed(f"no answer in {LIMIT_SECONDS:.0f} s")
             if self._complaints in ready and not self._complain():
                 listening.remove(self._complaints)

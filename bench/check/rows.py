@@ -21,7 +21,7 @@ from .lockstep import Timed, log_ratio
 Row = Mapping[str, Any]
 COLUMNS = [
     "study", "variant", "phase", "status", "failure", "device", "device_name", "threads",
-    "protocol", "round", "run_id", "started_at", "environment", "metrics", "timings",
+    "protocol", "round", "run_id", "started_at", "environment", "settings", "metrics", "timings",
 ]  # fmt: skip
 
 NOT_TIMED = "NotTimed: the arms have no mode in common, or the other one failed"
@@ -97,7 +97,7 @@ def attempt(
         seconds=timed.seconds,
         code_hash=facts["code_hash"],
         environment=json.dumps(environment, sort_keys=True),
-        protocol=facts["protocol"],
+        protocol=f"{facts['protocol']}.{facts['questions']}",
         round=number,
         failure=failure,
         failure_kind=None if failure is None else "exception",
@@ -138,11 +138,13 @@ def cells(rows: Iterable[Row], arms: Sequence[str]) -> dict[str, Cell]:
         if row["status"] != "done" or arm_of(row) not in arms:
             continue
         for sample in row["timings"]:
+            # One that was warmed up and not timed is a cell without data: only one arm has it.
+            cell = cell_name(row["variant"], sample["mode"])
+            sides, marks = blocks.setdefault(cell, {}), flags.setdefault(cell, [])
             if not sample["warmup"]:
-                cell = cell_name(row["variant"], sample["mode"])
-                place = blocks.setdefault(cell, {}).setdefault((arm_of(row), row["round"]), {})
+                place = sides.setdefault((arm_of(row), row["round"]), {})
                 place[sample["sample"]] = sample["seconds"] / sample["iterations"]
-                flags.setdefault(cell, []).append(bool(sample["flags"]))
+                marks.append(bool(sample["flags"]))
     found: dict[str, Cell] = {}
     for cell, timed in blocks.items():
         rounds = sorted({number for _, number in timed})
@@ -158,7 +160,7 @@ def cells(rows: Iterable[Row], arms: Sequence[str]) -> dict[str, Cell]:
                 turns = sorted(shared)
                 first, last = ([math.log(side[turn]) for turn in turns] for side in sides)
                 logs[n] = log_ratio(first, last).mean
-        found[cell] = Cell(seconds, logs, sum(flags[cell]) / len(flags[cell]))
+        found[cell] = Cell(seconds, logs, sum(flags[cell]) / max(1, len(flags[cell])))
     return found
 
 
@@ -170,6 +172,16 @@ def cell_name(variant: str, mode: str) -> str:
 def variant_of(cell: str) -> str:
     """The variant that a cell is a mode of; nothing of a variant without a mode."""
     return cell.rpartition(" [")[0]
+
+
+def of_settings(rows: Iterable[Row], cells: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The rows whose variant had the settings that it has in `cells`: the same work."""
+    wanted = {name: canonical_json(settings) for name, settings in cells.items()}
+    return [
+        row
+        for row in rows
+        if canonical_json(json.loads(row["settings"])) == wanted.get(row["variant"])
+    ]
 
 
 def purpose_of(row: Row) -> str:

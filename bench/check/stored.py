@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BenchError
@@ -12,7 +13,7 @@ from ..results import ResultStore
 from ..study import Study
 from .gate import Options, Say, head_name, measured, setup_of, whole_rounds
 from .judge import Findings, Question, conclude, decided, lacks
-from .rows import COLUMNS, Row, arm_of, cells, machine_of, variant_of
+from .rows import COLUMNS, Row, arm_of, cells, machine_of, of_settings, variant_of
 from .trees import working_tree
 
 
@@ -35,20 +36,24 @@ def check(study: Study, against: str, options: Options, say: Say) -> Findings:
     tree = working_tree()
     setup, store = setup_of(study, tree, options), ResultStore(options.results)
     reference = reference_of(study)
-    stored = newest_run(ResultStore(against), study.name, against)
+    stored = of_settings(newest_run(ResultStore(against), study.name, against), setup.cells)
+    if not stored:
+        raise BenchError(f"--against {against}: its cells have other settings than the study's")
     question = Question(
         study.name, f"store {against}", head_name(tree),
         tuple(name for name in setup.cells if name != reference), study.gates,
     )  # fmt: skip
     rows: list[Row] = []
-    for row in measured(study, (tree,), setup, store, "check", options.most, say):
+    # What is stored was timed in turns with another process, which had the caches in between.
+    arms = (replace(tree, name="again"), tree)
+    for row in measured(study, arms, setup, store, "check", options.most, say):
         rows.append(row)
         if machine_of(row) != machine_of(stored[0]):
             raise BenchError(
                 f"--against {against}: its results are of {machine_of(stored[0])}; "
                 f"this is {machine_of(row)}"
             )
-        number = whole_rounds(rows, tuple(setup.cells), arms=1)
+        number = whole_rounds(rows, tuple(setup.cells))
         if number in LOOKS:
             found = judge(question, rows, stored, reference)
             say(f"after {number} rounds: {found.verdict}")

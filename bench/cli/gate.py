@@ -1,7 +1,8 @@
 """Verbs of the throughput gate."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Optional, TypeVar
 
 import typer
 
@@ -18,7 +19,25 @@ from .options import (
     study_in,
 )
 
+Found = TypeVar("Found")
 Rounds = Annotated[int, typer.Option(min=2, help="How many rounds.")]
+
+
+def _measured(verb: Callable[[], Found]) -> Found:
+    """What a verb finds; what nobody foresaw must not end with the status of a regression."""
+    import traceback
+
+    from ..errors import BenchError, InfrastructureError
+
+    try:
+        return verb()
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BenchError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise InfrastructureError(f"the gate failed: {type(error).__name__}: {error}") from error
 
 
 def check(
@@ -43,10 +62,7 @@ def check(
     loaded = study_in(study, overrides, profile, only)
     options = gate.Options(results, device, data_dir)
     verb = stored.check if stored.is_store(against) else gate.check
-    try:
-        found = verb(loaded, against, options, say)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    found = _measured(lambda: verb(loaded, against, options, say))
     typer.echo(f"\n{files.text(found)}")
     if output is not None:
         files.write(found, output)
@@ -69,8 +85,5 @@ def calibrate(
 
     loaded = study_in(study, overrides, profile, only)
     options = gate.Options(results, device, data_dir)
-    try:
-        machine, floor = gate.calibrate(loaded, options, rounds, say)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    machine, floor = _measured(lambda: gate.calibrate(loaded, options, rounds, say))
     typer.echo(f"\n{text_table(files.noise_table(floor))}\n\nMeasured on {machine}.")

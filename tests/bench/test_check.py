@@ -69,6 +69,17 @@ def test_mistakes_and_broken_machines_have_statuses_of_their_own(repo, tmp_path)
     assert isinstance(broken, InfrastructureError) and broken.exit_status == 5
 
 
+def test_what_nobody_foresaw_is_no_regression(repo, tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(gate, "checkout", fails)
+    repo(SAME)
+    done = typed("check", STUDY, *ONLY, "--results", tmp_path / "store")
+    assert isinstance(done.exception, InfrastructureError)
+    assert "OSError: no space" in str(done.exception)
+
+
 def test_calibrate_check_against_the_store_and_history(repo, tmp_path):
     tree = repo(SAME)
     store = tmp_path / "store"

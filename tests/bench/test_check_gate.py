@@ -240,6 +240,23 @@ def test_a_mode_has_as_many_turns_as_its_ratios_scatter(scatter, turns):
     assert len(logs[0]) in turns
 
 
+def test_a_mode_that_one_arm_alone_has_is_missing(checked):
+    both = {"warp": {"modes": {"forward": 0.001, "backward": 0.002}}}
+    found, _, _ = checked({"warp": {"modes": {"forward": 0.001}}}, both, names=("warp",))
+    assert verdicts(found) == {"warp [forward]": "PASS", "warp [backward]": "MISSING"}
+    assert found.verdict == "MISSING"
+    assert "only one arm has it" in [cell.reason for cell in found.cells]
+
+
+def test_an_arm_that_does_not_answer_in_time_is_ended(checked, monkeypatch):
+    monkeypatch.setattr(lockstep, "LIMIT_SECONDS", 2.0)
+    hangs = {"warp": {"modes": {"step": 0.001}, "hang": 3}, "batches": SAME["batches"]}
+    found, _, _ = checked(hangs, most=2)
+    cells = {cell.cell.partition(" [")[0]: cell for cell in found.cells}
+    assert cells["warp"].verdict == "MISSING" and "no answer in 2 s" in cells["warp"].reason
+    assert cells["batches"].verdict != "MISSING"
+
+
 def test_the_order_of_a_turn_does_not_move_its_ratio():
     # The second block in a row of one arm is quicker: its data are still in the caches.
     first = [0.0 if turn % 2 else -0.1 for turn in range(40)]

@@ -12,6 +12,7 @@ from toy import repository
 from bench.check import stored
 from bench.check.gate import Options
 from bench.check.judge import Question
+from bench.check.lockstep import QUESTIONS
 from bench.errors import BenchError
 from bench.results import ResultStore
 from bench.results.schema import PROTOCOL
@@ -77,7 +78,8 @@ def fill(folder, **changes):
     store = ResultStore(folder)
     for number in range(6):
         for name, seconds in (("reference", 0.02), ("warp", 0.01 * (1 + number / 2000))):
-            store.write(row(name, seconds, number, study="toy", **changes))
+            fields = {"study": "toy", "protocol": f"{PROTOCOL}.{QUESTIONS}", **changes}
+            store.write(row(name, seconds, number, **fields))
     return str(folder)
 
 
@@ -97,7 +99,7 @@ def test_the_whole_way(toy, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"device_name": "another"}, {"threads": 2}, {"protocol": "1"}, {"environment": "{}"}],
+    [{"device_name": "another"}, {"threads": 2}, {"protocol": PROTOCOL}, {"environment": "{}"}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_another_machine_is_refused(toy, tmp_path, changes):
@@ -105,6 +107,14 @@ def test_another_machine_is_refused(toy, tmp_path, changes):
     then = fill(tmp_path / "then", **changes)
     with pytest.raises(BenchError, match="its results are of .*; this is a processor, 1 threads"):
         stored.check(study("reference", "warp"), then, options, print)
+
+
+def test_a_cell_that_was_other_work_then_is_not_compared(toy, tmp_path):
+    tree, options = toy
+    other = fill(tmp_path / "other", settings='{"task":"latency","workload":{"name":"other"}}')
+    asked = study("reference", "warp", folder=str(tree.folder))
+    with pytest.raises(BenchError, match="other settings"):
+        stored.check(asked, other, options, print)
 
 
 def test_mistakes_are_told(toy, tmp_path):

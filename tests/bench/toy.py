@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.check.trees import Tree
 
 ARM = """
-import json, math, os, random, sys
+import json, math, os, random, sys, time
 speeds = json.load(open("speeds.json"))
 ready = {}
 def open_(question):
@@ -24,6 +24,7 @@ def prepare(question):
     if "import torch" in speeds: raise ImportError(speeds["import torch"])
     told = speeds[name]
     if "die" in told: sys.exit(told["die"])
+    if "hang" in told: time.sleep(told["hang"])
     if "raise" in told: return {"failure": told["raise"]}
     who = os.path.basename(os.getcwd()) if "fixed" in speeds else os.getpid()
     noise = random.Random(f"{who} {name} {question['seed']}")
