@@ -20,7 +20,7 @@ def apply_matrix(
     round it; else each column of the matrix is one fused pass over the planes.
     """
     if _is_product_exact(matrix) and points.shape[0] == 1 and points.dtype == matrix.dtype:
-        flat = points[0].flatten(0, -2)
+        flat = points[0].reshape(-1, points.shape[-1])
         rows = torch.cat([flat, torch.ones_like(flat[:, :1])], 1).T
         with torch.autocast("cpu", enabled=False):
             grid = matrix.flatten(0, 1) @ rows
