@@ -202,7 +202,7 @@ class Round:
     """A round's processes, a fresh one an arm; entered they start, left they are gone.
 
     Args:
-        trees: One or two arms; in odd rounds the last begins.
+        trees: The two arms; in odd rounds the last begins.
         setup: What they measure.
         number: The round, from 0; the seed of its cells as well.
     """
@@ -315,7 +315,7 @@ def _known(logs: Sequence[Sequence[float]], most: int) -> bool:
     turns = len(logs[-1])
     if turns < TURNS[0] or turns % 2:
         return False
-    mean = log_ratio(logs[0], logs[-1]) if len(logs) == 2 else interquartile_mean(logs[0])
+    mean = log_ratio(*logs)
     return turns >= most or (mean.high is not None and mean.high - mean.mean <= PRECISION)
 
 
