@@ -11,6 +11,7 @@ from ..environment import code_hash, local_device
 from ..errors import BenchError
 from ..results import ResultStore
 from ..study import Study
+from ..study.content import file_hash
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -38,7 +39,7 @@ def source(study: Study, results: str, device: str) -> str | None:
     package = Path(__file__).parents[1]
     code = sorted(f for f in package.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
     parts = [study.as_stored(), str(results), device, local_device(), code_hash(study.own_files())]
-    parts += [*store.names(), *map(_digest, code)]
+    parts += [*store.names(), *map(file_hash, code)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -48,7 +49,7 @@ def keep(report: "Report", source: str | None) -> None:
     (folder / NAME).unlink(missing_ok=True)
     if source is None:
         return
-    files = {file.name: _digest(file) for file in folder.iterdir() if file.is_file()}
+    files = {file.name: file_hash(file) for file in folder.iterdir() if file.is_file()}
     found = {"source": source, "summary": report.summary, "undone": report.undone, "files": files}
     try:
         (folder / NAME).write_text(json.dumps(found), "utf-8")
@@ -70,8 +71,4 @@ def kept(study: Study, results: str, source: str | None) -> Made | None:
 
 def _whole(folder: Path, files: Mapping[str, str]) -> bool:
     there = (folder / name for name in files)
-    return all(file.is_file() and _digest(file) == files[file.name] for file in there)
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return all(file.is_file() and file_hash(file) == files[file.name] for file in there)
