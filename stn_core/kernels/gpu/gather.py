@@ -44,7 +44,7 @@ def gather(
     result, result_n, result_c, result_p,
     map, map_n,
     gradient, gradient_n, gradient_c, gradient_p,
-    channels, in_height, in_width, height, width,
+    channels, in_height, in_width, height, width, x_u, x_v, y_u, y_v,
     KIND: tl.constexpr, ALIGN: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
     INDEX: tl.constexpr,
     TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, WHOLE: tl.constexpr,
@@ -52,7 +52,10 @@ def gather(
     """The gradient by the image: a program a tile of its pixels and a group of its channels."""
     n, group, _, row, column = place(in_height, in_width, tl.cdiv(channels, DEPTH), TILE_Y, TILE_X)
     is_in = (row < in_height) & (column < in_width)
-    m = matrix_of(map + n.to(tl.int64) * map_n, in_height, in_width, height, width, KIND, ALIGN)
+    m = matrix_of(
+        map + n.to(tl.int64) * map_n, in_height, in_width, height, width, x_u, x_v, y_u, y_v,
+        KIND, ALIGN,
+    )  # fmt: skip
     channel = group * DEPTH + tl.arange(0, DEPTH)
     is_channel = which(channel, channels, WHOLE)
     start = gradient + n.to(tl.int64) * gradient_n + by_channel(channel.to(INDEX) * gradient_c)
@@ -67,15 +70,11 @@ def gather(
     is_boxed = is_boxed & (row * 0.0 + widest * tallest <= MOST)
     widest = tl.where(widest * tallest <= MOST, widest, 0.0)
     none = by_pixel(row * 0.0) + by_channel(channel * 0.0)
-    total = none
-    for j in range(0, tallest.to(tl.int32)):
-        for i in range(0, widest.to(tl.int32)):
-            u, v = u0 + i, v0 + j
-            total += gathered(
-                m, row, column, u, v, (u <= u1) & (v <= v1), 0.0, is_channel,
-                start, gradient_p, in_height, in_width, height, width,
-                KIND, NEAREST, BORDER, INDEX,
-            )  # fmt: skip
+    total = boxed(
+        m, row, column, u0, u1, v0, v1, widest.to(tl.int32), tallest.to(tl.int32), none, is_channel,
+        start, gradient_p, in_height, in_width, height, width,
+        KIND, NEAREST, BORDER, INDEX,
+    )  # fmt: skip
     at = by_channel(channel.to(INDEX) * result_c)
     at += by_pixel((row.to(INDEX) * in_width + column) * result_p)
     mask = is_channel & by_pixel(is_in & is_boxed)
@@ -107,6 +106,43 @@ def gather(
 
 
 @triton.jit
+def boxed(
+    m, row, column, u0, u1, v0, v1, widest, tallest, total, is_channel,
+    start, gradient_p, in_height, in_width, height, width,
+    KIND: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
+    INDEX: tl.constexpr,
+):  # fmt: skip
+    """What pixels get of the output pixels in their boxes."""
+    if KIND == AFFINE and not NEAREST:
+        # Nothing is sent but a box's first pixel: from there distances grow by the same.
+        u, v = u0.to(tl.float32) - middle(width), v0.to(tl.float32) - middle(height)
+        x, y, _ = send(m, u, v, KIND)
+        x, y = x + (middle(in_width) - column), y + (middle(in_height) - row)
+        at = (v0.to(INDEX) * width + u0) * gradient_p
+        for j in range(0, tallest):
+            x_j, y_j = x + m[1] * (j * 1.0), y + m[4] * (j * 1.0)
+            at_i, is_row = at, v0 + j <= v1
+            for i in range(0, widest):
+                x_i, y_i = x_j + m[0] * (i * 1.0), y_j + m[3] * (i * 1.0)
+                weight = hat(x_i, column, in_width, BORDER) * hat(y_i, row, in_height, BORDER)
+                is_read = is_row & (u0 + i <= u1) & (weight > 0.0)
+                mask = is_channel & by_pixel(is_read)
+                total += by_pixel(weight) * read(start + by_pixel(at_i), mask)
+                at_i += gradient_p
+            at += width * gradient_p
+    else:
+        for j in range(0, tallest):
+            for i in range(0, widest):
+                u, v = u0 + i, v0 + j
+                total += gathered(
+                    m, row, column, u, v, (u <= u1) & (v <= v1), 0.0, is_channel,
+                    start, gradient_p, in_height, in_width, height, width,
+                    KIND, NEAREST, BORDER, INDEX,
+                )  # fmt: skip
+    return total
+
+
+@triton.jit
 def gathered(
     m, row, column, u, v, is_asked, sign, is_channel,
     start, gradient_p, in_height, in_width, height, width,
@@ -126,6 +162,14 @@ def gathered(
     is_read = is_asked & (weight > 0.0)
     at = start + by_pixel((v.to(INDEX) * width + u) * gradient_p)
     return by_pixel(weight) * read(at, is_channel & by_pixel(is_read))
+
+
+@triton.jit
+def hat(distance, pixel, size, BORDER: tl.constexpr):
+    """The weight that a coordinate at this distance from a pixel gives it, bilinear."""
+    if BORDER:
+        distance = tl.minimum(tl.maximum(distance, -pixel * 1.0), (size - 1 - pixel) * 1.0)
+    return tl.maximum(1.0 - tl.abs(distance), 0.0)
 
 
 @triton.jit

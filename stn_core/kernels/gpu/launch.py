@@ -27,6 +27,8 @@ Steps = tuple[int, int, int]
 _MANY = 1 << 31
 # From so many channels on, in channels-last format, they are what lanes that are neighbours have.
 _DEEP = 16
+# Fewer channels than this are taken one by one, for blocks are powers of 2.
+_FEW = 4
 # Channels that a program sums up for the gradient by the map, or as many as it takes at once.
 _GROUP = 32
 # Times as many pixels a program, at most, where one more costs little; numbers that it has at once,
@@ -43,11 +45,11 @@ def forward(
     *, nearest: bool, border: bool, align_corners: bool,
 ) -> None:  # fmt: skip
     """Fill the output."""
-    cut = _cut(output, steps, image.stride(1), _LANES)
+    cut = _in_turns(_cut(output, steps, image.stride(1), _LANES), output, 1)
     with torch.cuda.device_of(image):
-        sample[(_programs(output, cut, cut["DEPTH"]),)](
+        sample[(_programs(output, cut, cut["GROUP"]),)](
             *(image, *image.stride(), map, *_map_steps(map), output, *steps),
-            *_sizes(image, output),
+            *_sizes(image, output), *_ratios(image, output, align_corners),
             **cut, KIND=_kind(map), ALIGN=align_corners, NEAREST=nearest, BORDER=border,
             INDEX=_index(image, output),
         )  # fmt: skip
@@ -58,10 +60,9 @@ def by_map(
     *, border: bool, align_corners: bool,
 ) -> None:  # fmt: skip
     """Fill the gradient by the map: parts of its sums, then the sums of those, in a fixed order."""
-    cut = _cut(gradient, steps, image.stride(1), _LANES)
-    group = max(_GROUP, cut["DEPTH"])
-    groups = triton.cdiv(image.shape[1], group)
-    programs = _programs(gradient, cut, group)
+    cut = _in_turns(_cut(gradient, steps, image.stride(1), _LANES), gradient, _GROUP)
+    groups = triton.cdiv(image.shape[1], cut["GROUP"])
+    programs = _programs(gradient, cut, cut["GROUP"])
     if map.ndim == 4:
         # A plane for x and one for y.
         result = result.movedim(-1, 1)
@@ -72,8 +73,8 @@ def by_map(
     with torch.cuda.device_of(image):
         slopes[(programs,)](
             *(image, *image.stride(), map, *_map_steps(map), gradient, *steps, parts),
-            *_sizes(image, gradient),
-            **cut, GROUP=group, KIND=_kind(map), ALIGN=align_corners, BORDER=border,
+            *_sizes(image, gradient), *_ratios(image, gradient, align_corners),
+            **cut, KIND=_kind(map), ALIGN=align_corners, BORDER=border,
             INDEX=_index(image, gradient),
         )  # fmt: skip
         if shape[1] > 1:
@@ -89,7 +90,7 @@ def by_image(
         "ALIGN": align_corners, "NEAREST": nearest, "BORDER": border,
         "INDEX": _index(result, gradient),
     }  # fmt: skip
-    sizes = _sizes(result, gradient)
+    sizes = *_sizes(result, gradient), *_ratios(result, gradient, align_corners)
     if map.ndim == 4:
         return _scatter(gradient, steps, map, result, sizes, options)
     cut = _cut(result, result_steps, steps[1], 1)
@@ -148,6 +149,14 @@ def _shape(output: Tensor, is_deep: bool, most: int) -> dict[str, Any]:
     return {**tile(pixels), "WHOLE": channels % depth == 0, "enable_fp_fusion": True}
 
 
+def _in_turns(cut: dict[str, Any], output: Tensor, least: int) -> dict[str, Any]:
+    """The same where a program takes its channels in turns, at least so many."""
+    channels = output.shape[1]
+    depth = 1 if channels < _FEW else cut["DEPTH"]
+    group = channels if channels < _FEW else max(depth, least)
+    return {**cut, "DEPTH": depth, "GROUP": group, "WHOLE": channels % depth == 0}
+
+
 def _programs(output: Tensor, cut: dict[str, Any], group: int) -> int:
     batch, channels, height, width = output.shape
     tiles = triton.cdiv(height, cut["TILE_Y"]) * triton.cdiv(width, cut["TILE_X"])
@@ -156,6 +165,15 @@ def _programs(output: Tensor, cut: dict[str, Any], group: int) -> int:
 
 def _sizes(image: Tensor, output: Tensor) -> tuple[int, ...]:
     return image.shape[1], *image.shape[2:], *output.shape[2:]
+
+
+def _ratios(image: Tensor, output: Tensor, align_corners: bool) -> tuple[float, ...]:
+    """Each side of the image by each of the output: x by u, x by v, y by u, y by v."""
+    (in_height, in_width), (height, width) = (
+        [n - align_corners for n in tensor.shape[2:]] for tensor in (image, output)
+    )
+    out = max(width, 1), max(height, 1)
+    return tuple(side / by for side in (in_width, in_height) for by in out)
 
 
 def _kind(map: Tensor) -> int:

@@ -70,12 +70,14 @@ def bounded(x):
 
 @triton.jit
 def matrix_of(
-    theta, in_height, in_width, height, width, KIND: tl.constexpr, ALIGN: tl.constexpr
+    theta, in_height, in_width, height, width, x_u, x_v, y_u, y_v,
+    KIND: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
-    """The nine numbers of a map in pixels, by rows; with a NaN where `theta` is not finite."""
-    in_x, in_y = span(in_width, ALIGN), span(in_height, ALIGN)
-    out_x = tl.maximum(span(width, ALIGN), 1.0)
-    out_y = tl.maximum(span(height, ALIGN), 1.0)
+    """The nine numbers of a map in pixels, by rows; with a NaN where `theta` is not finite.
+
+    `x_u` is how many pixels of x between -1 and 1 there are for each of u, and so are the others:
+    given, for each is a division that all programs would do.
+    """
     a, b, c = tl.load(theta), tl.load(theta + 1), tl.load(theta + 2)
     d, e, f = tl.load(theta + 3), tl.load(theta + 4), tl.load(theta + 5)
     g, h, i = 0.0, 0.0, 1.0
@@ -84,12 +86,12 @@ def matrix_of(
     if KIND == PROJECTIVE:
         g, h, i = tl.load(theta + 6), tl.load(theta + 7), tl.load(theta + 8)
         doubt += g * 0.0 + h * 0.0 + i * 0.0
-        g = bounded(g * tl.div_rn(2.0, out_x))
-        h = bounded(h * tl.div_rn(2.0, out_y))
+        g = bounded(g * tl.div_rn(2.0, tl.maximum(span(width, ALIGN), 1.0)))
+        h = bounded(h * tl.div_rn(2.0, tl.maximum(span(height, ALIGN), 1.0)))
         i = bounded(i)
-    a, b = bounded(a * tl.div_rn(in_x, out_x)), bounded(b * tl.div_rn(in_x, out_y))
-    d, e = bounded(d * tl.div_rn(in_y, out_x)), bounded(e * tl.div_rn(in_y, out_y))
-    c, f = bounded(c * (in_x * 0.5)) + doubt, bounded(f * (in_y * 0.5)) + doubt
+    a, b, d, e = bounded(a * x_u), bounded(b * x_v), bounded(d * y_u), bounded(e * y_v)
+    c = bounded(c * (span(in_width, ALIGN) * 0.5)) + doubt
+    f = bounded(f * (span(in_height, ALIGN) * 0.5)) + doubt
     return a, b, c, d, e, f, g, h, i
 
 
@@ -110,7 +112,7 @@ def send(m, u, v, KIND: tl.constexpr):
 @triton.jit
 def source(
     map, map_n, map_y, map_x, map_i, n, row, column, is_in,
-    in_height, in_width, height, width, KIND: tl.constexpr, ALIGN: tl.constexpr,
+    in_height, in_width, height, width, x_u, x_v, y_u, y_v, KIND: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
     """The source in pixels of output pixels, counted from pixel 0, 1 / z, and which are found."""
     inverse = 1.0
@@ -120,7 +122,9 @@ def source(
         x = tl.load(at, mask=is_in, other=0.0) * (span(in_width, ALIGN) * 0.5)
         y = tl.load(at + map_i, mask=is_in, other=0.0) * (span(in_height, ALIGN) * 0.5)
     else:
-        m = matrix_of(start, in_height, in_width, height, width, KIND, ALIGN)
+        m = matrix_of(
+            start, in_height, in_width, height, width, x_u, x_v, y_u, y_v, KIND, ALIGN
+        )  # fmt: skip
         u, v = column.to(tl.float32) - middle(width), row.to(tl.float32) - middle(height)
         x, y, inverse = send(m, u, v, KIND)
     x, y = x + middle(in_width), y + middle(in_height)

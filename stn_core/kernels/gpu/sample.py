@@ -29,38 +29,42 @@ def forward(
     image, image_n, image_c, image_y, image_x,
     map, map_n, map_y, map_x, map_i,
     output, output_n, output_c, output_p,
-    channels, in_height, in_width, height, width,
+    channels, in_height, in_width, height, width, x_u, x_v, y_u, y_v,
     KIND: tl.constexpr, ALIGN: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
     INDEX: tl.constexpr,
     TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, WHOLE: tl.constexpr,
+    GROUP: tl.constexpr,
 ):  # fmt: skip
     """The warped image: a program a tile of its pixels and a group of its channels."""
-    n, group, _, row, column = place(height, width, tl.cdiv(channels, DEPTH), TILE_Y, TILE_X)
+    n, group, _, row, column = place(height, width, tl.cdiv(channels, GROUP), TILE_Y, TILE_X)
     is_in = (row < height) & (column < width)
     x, y, _, found = source(
         map, map_n, map_y, map_x, map_i, n, row, column, is_in,
-        in_height, in_width, height, width, KIND, ALIGN,
+        in_height, in_width, height, width, x_u, x_v, y_u, y_v, KIND, ALIGN,
     )  # fmt: skip
     y0, is_y0, is_y1, fy, _ = side(y, in_height, found, NEAREST, BORDER)
     x0, is_x0, is_x1, fx, _ = side(x, in_width, found, NEAREST, BORDER)
-    channel = group * DEPTH + tl.arange(0, DEPTH)
-    mask = which(channel, channels, WHOLE)
-    start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c)
-    # From pointer to pointer: a step of one number costs no instruction.
-    start += offset(y0, x0, image_y, image_x, INDEX)
-    value = read(start, mask & is_y0 & is_x0)
-    if not NEAREST:
-        south = start + image_y
-        ne = read(start + image_x, mask & is_y0 & is_x1)
-        sw = read(south, mask & is_y1 & is_x0)
-        se = read(south + image_x, mask & is_y1 & is_x1)
-        value += fx * (ne - value)
-        value += fy * (sw + fx * (se - sw) - value)
-    value = tl.where(by_pixel(found), value, float("nan"))
-    at = by_channel(channel.to(INDEX) * output_c)
-    at += by_pixel((row.to(INDEX) * width + column) * output_p)
-    to = output + n.to(tl.int64) * output_n + at
-    tl.store(to, value.to(output.dtype.element_ty), mask=mask & by_pixel(is_in))
+    from_nw = offset(y0, x0, image_y, image_x, INDEX)
+    pixel = by_pixel((row.to(INDEX) * width + column) * output_p)
+    is_found = by_pixel(found)
+    first = group * GROUP
+    for c in range(first, tl.minimum(first + GROUP, channels), DEPTH):
+        channel = c + tl.arange(0, DEPTH)
+        mask = which(channel, channels, WHOLE)
+        # From pointer to pointer: a step of one number costs no instruction.
+        start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c)
+        start += from_nw
+        value = read(start, mask & is_y0 & is_x0)
+        if not NEAREST:
+            south = start + image_y
+            ne = read(start + image_x, mask & is_y0 & is_x1)
+            sw = read(south, mask & is_y1 & is_x0)
+            se = read(south + image_x, mask & is_y1 & is_x1)
+            value += fx * (ne - value)
+            value += fy * (sw + fx * (se - sw) - value)
+        value = tl.where(is_found, value, float("nan"))
+        to = output + n.to(tl.int64) * output_n + pixel + by_channel(channel.to(INDEX) * output_c)
+        tl.store(to, value.to(output.dtype.element_ty), mask=mask & by_pixel(is_in))
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -69,7 +73,7 @@ def slopes(
     map, map_n, map_y, map_x, map_i,
     gradient, gradient_n, gradient_c, gradient_p,
     parts,
-    channels, in_height, in_width, height, width,
+    channels, in_height, in_width, height, width, x_u, x_v, y_u, y_v,
     KIND: tl.constexpr, ALIGN: tl.constexpr, BORDER: tl.constexpr,
     INDEX: tl.constexpr,
     TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, WHOLE: tl.constexpr,
@@ -84,7 +88,7 @@ def slopes(
     is_in = (row < height) & (column < width)
     x, y, inverse, found = source(
         map, map_n, map_y, map_x, map_i, n, row, column, is_in,
-        in_height, in_width, height, width, KIND, ALIGN,
+        in_height, in_width, height, width, x_u, x_v, y_u, y_v, KIND, ALIGN,
     )  # fmt: skip
     y0, is_y0, is_y1, fy, free_y = side(y, in_height, found, False, BORDER)
     x0, is_x0, is_x1, fx, free_x = side(x, in_width, found, False, BORDER)

@@ -17,7 +17,7 @@ def scatter(
     result, result_n, result_c, result_y, result_x,
     map, map_n, map_y, map_x, map_i,
     gradient, gradient_n, gradient_c, gradient_p,
-    channels, in_height, in_width, height, width,
+    channels, in_height, in_width, height, width, x_u, x_v, y_u, y_v,
     ALIGN: tl.constexpr, NEAREST: tl.constexpr, BORDER: tl.constexpr,
     INDEX: tl.constexpr,
     TILE_Y: tl.constexpr, TILE_X: tl.constexpr, DEPTH: tl.constexpr, WHOLE: tl.constexpr,
@@ -27,7 +27,7 @@ def scatter(
     is_in = (row < height) & (column < width)
     x, y, _, found = source(
         map, map_n, map_y, map_x, map_i, n, row, column, is_in,
-        in_height, in_width, height, width, DENSE, ALIGN,
+        in_height, in_width, height, width, x_u, x_v, y_u, y_v, DENSE, ALIGN,
     )  # fmt: skip
     y0, is_y0, is_y1, fy, _ = side(y, in_height, found, NEAREST, BORDER)
     x0, is_x0, is_x1, fx, _ = side(x, in_width, found, NEAREST, BORDER)
