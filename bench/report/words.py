@@ -10,6 +10,8 @@ from .findings import Difference, Findings, Measure, VariantRow
 from .tables import bounds, interval, number
 
 FEW = 3
+# A gain of more percent is said as a factor.
+MANIFOLD = 100
 
 
 def answer(findings: Findings) -> list[str]:
@@ -217,6 +219,9 @@ def _cost(row: VariantRow, modes: tuple[str, ...]) -> str:
         return f"{verb} {number(sign * lost, 1)} % of {what} (one round: no interval)"
     low, high = sorted(sign * _lost(end) for end in (ratio.estimate.low, ratio.estimate.high))
     size = f"{number(sign * lost, 1)} % {bounds(Estimate(lost, low, high, n), 1)}"
+    if ratio.tells and lost < -MANIFOLD:
+        factor = Estimate(1 - lost / 100, 1 + low / 100, 1 + high / 100, n)
+        return f"has {number(factor.mean, 1)} {bounds(factor, 1)} times the {what} ({n} rounds)"
     if ratio.tells:
         return f"{verb} {size} of {what} ({n} rounds)"
     times = f"{number(ratio.estimate.mean)} {bounds(ratio.estimate)} times"
@@ -280,6 +285,9 @@ def _costs(findings: Findings, rows: list[VariantRow]) -> list[str]:
         return []
     ratios = [ratio for row in rows if (ratio := _ratio(row, mode))]
     changes = sorted(-_lost(ratio.estimate.mean) for ratio in ratios)
+    if changes[-1] > MANIFOLD:
+        ends = " to ".join(number(1 + change / 100, 1) for change in (changes[0], changes[-1]))
+        return [f"{_throughput(mode)} is {ends} times as high"]
     ends = " to ".join(number(change, 1) for change in (changes[0], changes[-1]))
     return [f"{_throughput(mode)} changes by {ends} %"]
 

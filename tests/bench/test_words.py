@@ -39,6 +39,12 @@ def test_a_gain_is_a_gain(study):
     assert "gains 25.0 % [25.0, 25.0] of training throughput" in sentence
 
 
+def test_a_large_gain_is_a_factor(study):
+    ms = {"CNN": [10.0, 10.0], "ST": [0.5, 0.5]}
+    (sentence,) = answer(find(study, trained(study, ERRORS, ms)))
+    assert "and has 20.0 [20.0, 20.0] times the training throughput (2 rounds)" in sentence
+
+
 def test_noise_is_called_noise(study):
     noisy = {"CNN": [20.0, 4.0, 24.0], "ST": [4.0, 20.0, 22.0]}
     told = " ".join(answer(find(study, trained(study, noisy, {"CNN": [1, 2], "ST": [2, 1]}))))
@@ -80,6 +86,10 @@ def test_points_are_summed_up_and_each_is_in_the_details(tmp_path):
     assert base.endswith(
         "at 1 of 2 points no difference can be told; "
         "training throughput changes by −16.7 to −16.7 %."
+    )
+    ms = {v.name: [1.0 if v.arm == "base" else 10.0] * 2 for v in study.variants}
+    assert answer(find(study, trained(study, errors, ms)))[0].endswith(
+        "training throughput is 10.0 to 10.0 times as high."
     )
     assert conv.startswith("placement=conv2 against transformer=null")
     assert len(details(found)) == 4
