@@ -149,6 +149,19 @@ def close(actual, exact, relative, absolute):
     torch.testing.assert_close(actual.double(), exact, rtol=relative, atol=absolute, equal_nan=True)
 
 
+@pytest.fixture
+def nan_in_new_memory():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_gradient_of_a_single_pixel_is_written_in_all_channels(processor, nan_in_new_memory):
+    image = torch.ones(1, 24, 1, 1, requires_grad=True)
+    warp(image, torch.zeros(1, 2), t.Translation(), backend="fused").sum().backward()
+    assert image.grad.flatten().tolist() == [1.0] * 24
+
+
 @pytest.mark.parametrize("channels", [1, 3, 16])
 def test_slope_of_the_cell_before_the_first_pixel(processor, channels):
     """Coordinates are clamped to [-2, W], not to [-1, W]: at -0.75 there is a slope."""

@@ -201,9 +201,10 @@ void differentiate_pixels(const Problem& p, const Source& source, int64_t n, int
   if (pixels.gradient) {
     int64_t size = p.in_height * p.in_width, step = p.gradient_pixel_step;
     bool is_whole = pixels.channels == p.channels;
+    // Of a single pixel the step says nothing.
+    int64_t last = (size - 1) * step + pixels.channels;
     for (int64_t i = 0; i < (is_whole ? 1 : size); i++)
-      std::memset(pixels.gradient + i * step, 0,
-                  (is_whole ? size * step : pixels.channels) * sizeof(float));
+      std::memset(pixels.gradient + i * step, 0, (is_whole ? last : pixels.channels) * sizeof(float));
   }
   if (source.is_lost) return;
   bool is_by_map = p.map_gradient_ && !Nearest;
