@@ -19,6 +19,8 @@ from .library import Problem, library
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 # In output values. Below it threads cost more than they give.
 _FEW = 1 << 14
+# From an image's first pixel to another, in elements: it must fit in 32 bits.
+_FARTHEST = (1 << 31) - 1
 
 _ops = torch.library.Library("stn_core", "DEF")
 _ops.define(
@@ -200,7 +202,8 @@ def _problem(image, map, fields, output, is_last, nearest, border, align_corners
 def _layout(image: Tensor) -> tuple[Tensor, bool]:
     """The image as kernels can read it, and whether what comes of it is in channels-last format."""
     by_channel, by_column = image.stride(1), image.stride(3)
-    if by_column != 1 and by_channel != 1 and image.shape[3] != 1:
+    is_far = image.stride(2) * image.shape[2] + by_column * image.shape[3] > _FARTHEST
+    if is_far or (by_column != 1 and by_channel != 1 and image.shape[3] != 1):
         image = image.contiguous()
     is_rows = image.is_contiguous()
     return image, not is_rows and image.is_contiguous(memory_format=torch.channels_last)

@@ -162,6 +162,17 @@ def test_gradient_of_a_single_pixel_is_written_in_all_channels(processor, nan_in
     assert image.grad.flatten().tolist() == [1.0] * 24
 
 
+@pytest.mark.parametrize("sampler", [samplers.Bilinear(), samplers.Nearest()])
+def test_rows_farther_apart_than_32_bits_count(processor, sampler):
+    image = torch.empty((1 << 32) + 3, dtype=torch.bfloat16).as_strided(
+        (1, 1, 3, 3), (0, 0, 1 << 31, 1)
+    )
+    image.copy_(torch.arange(9).view(1, 1, 3, 3))
+    theta = torch.tensor([[2 / 3, 2 / 3]])
+    output = warp(image, theta, t.Translation(), sampler=sampler, backend="fused")
+    assert output.flatten().tolist() == [4, 5, 0, 7, 8, 0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("channels", [1, 3, 16])
 def test_slope_of_the_cell_before_the_first_pixel(processor, channels):
     """Coordinates are clamped to [-2, W], not to [-1, W]: at -0.75 there is a slope."""
