@@ -117,13 +117,12 @@ def _map_of(
 ) -> tuple[Tensor, Tensor | None]:
     """The matrices of a linear or projective family; on a CPU factors and fields; else the grid."""
     check_output_size(size, transform)
-    fields = getattr(transform, "fields", None)
-    if fields is not None and not fused.is_on_gpu(image):
-        return fields(theta, size, align_corners=align_corners)
     read = getattr(transform, "matrix", None) or getattr(transform, "homography", None)
     if read is not None:
         transform.check_theta(theta)
-        matrix = read(theta.to(torch.promote_types(theta.dtype, torch.float32)))
+        matrix = read(theta.float())
         if matrix.shape[1:] in ((2, 3), (3, 3)):
             return matrix, None
+    elif not fused.is_on_gpu(image) and (fields := getattr(transform, "fields", None)):
+        return fields(theta, size, align_corners=align_corners)
     return transform.grid(theta, size, align_corners=align_corners), None

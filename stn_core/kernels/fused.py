@@ -19,6 +19,8 @@ from .library import Problem, library
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 # In output values. Below it threads cost more than they give.
 _FEW = 1 << 14
+# From an image's first pixel to another, in elements: it must fit in 32 bits.
+_FARTHEST = (1 << 31) - 1
 
 _ops = torch.library.Library("stn_core", "DEF")
 _ops.define(
@@ -199,17 +201,20 @@ def _problem(image, map, fields, output, is_last, nearest, border, align_corners
 
 def _layout(image: Tensor) -> tuple[Tensor, bool]:
     """The image as kernels can read it, and whether what comes of it is in channels-last format."""
-    by_channel, by_column = image.stride(1), image.stride(3)
-    if by_column != 1 and by_channel != 1 and image.shape[3] != 1:
+    _, by_channel, by_row, by_column = image.stride()
+    _, _, height, width = image.shape
+    is_far = height * by_row + width * by_column > _FARTHEST
+    if is_far or (by_column != 1 and by_channel != 1 and width != 1):
         image = image.contiguous()
     is_rows = image.is_contiguous()
     return image, not is_rows and image.is_contiguous(memory_format=torch.channels_last)
 
 
 def _empty(image: Tensor, size, is_last: bool) -> Tensor:
-    form = torch.channels_last if is_last else torch.contiguous_format
-    shape = (*image.shape[:2], *size)
-    return torch.empty(shape, dtype=image.dtype, device=image.device, memory_format=form)
+    batch, channels = image.shape[:2]
+    if is_last:
+        return image.new_empty(batch, *size, channels).movedim(-1, 1)
+    return image.new_empty(batch, channels, *size)
 
 
 def _steps(image: Tensor, is_last: bool) -> tuple[int, int, int]:

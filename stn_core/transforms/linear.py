@@ -20,8 +20,8 @@ def apply_matrix(
     round it; else each column of the matrix is one fused pass over the planes.
     """
     if _is_product_exact(matrix) and points.shape[0] == 1 and points.dtype == matrix.dtype:
-        flat = points[0].reshape(-1, points.shape[-1])
-        rows = torch.cat([flat, torch.ones_like(flat[:, :1])], 1).T
+        rows = points[0].reshape(-1, points.shape[-1]).T
+        rows = torch.cat([rows, torch.ones_like(rows[:1])])
         with torch.autocast("cpu", enabled=False):
             grid = matrix.flatten(0, 1) @ rows
         return grid.view(*matrix.shape[:2], *points.shape[1:-1]).movedim(1, -1)

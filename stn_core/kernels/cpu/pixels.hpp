@@ -115,12 +115,11 @@ struct Pixels {
   }
 };
 
-template <bool Nearest>
-void sample_pixels(const Problem& p, const Source& source, Chunk& k, int64_t n, int64_t c,
-                   int64_t first, int64_t end) {
+inline void sample_pixels(const Problem& p, const Source& source, Chunk& k, int64_t n, int64_t c,
+                          int64_t first, int64_t end) {
   Pixels pixels(p, n, c);
   for (int64_t i = first; i < end; i += kChunk) {
-    if (!source.is_lost) pixels.next<Nearest>(source, k, i, end);
+    if (!source.is_lost) pixels.next<false>(source, k, i, end);
     int64_t count = std::min<int64_t>(kChunk, end - i);
     for (int64_t j = 0; j < count; j++) {
       float* out = pixels.out(i + j);
@@ -129,16 +128,12 @@ void sample_pixels(const Problem& p, const Source& source, Chunk& k, int64_t n, 
         continue;
       }
       auto at = pixels.read(k.cell[j]);
-      if constexpr (Nearest) {
-        std::memcpy(out, at.nw, pixels.channels * sizeof(float));
-      } else {
-        over_channels(pixels.channels, [&](auto kind, int64_t c) {
-          using V = decltype(kind);
-          V fx, fy;
-          spread(k.fx[j], fx), spread(k.fy[j], fy);
-          store(out + c, interpolate(Values<V>(at, c), fx, fy));
-        });
-      }
+      over_channels(pixels.channels, [&](auto kind, int64_t c) {
+        using V = decltype(kind);
+        V fx, fy;
+        spread(k.fx[j], fx), spread(k.fy[j], fy);
+        store(out + c, interpolate(Values<V>(at, c), fx, fy));
+      });
     }
   }
 }
@@ -201,9 +196,10 @@ void differentiate_pixels(const Problem& p, const Source& source, int64_t n, int
   if (pixels.gradient) {
     int64_t size = p.in_height * p.in_width, step = p.gradient_pixel_step;
     bool is_whole = pixels.channels == p.channels;
+    // Of a single pixel the step says nothing.
+    int64_t last = (size - 1) * step + pixels.channels;
     for (int64_t i = 0; i < (is_whole ? 1 : size); i++)
-      std::memset(pixels.gradient + i * step, 0,
-                  (is_whole ? size * step : pixels.channels) * sizeof(float));
+      std::memset(pixels.gradient + i * step, 0, (is_whole ? last : pixels.channels) * sizeof(float));
   }
   if (source.is_lost) return;
   bool is_by_map = p.map_gradient_ && !Nearest;

@@ -1,8 +1,7 @@
 // Forward: pack the window of a few channels, read it at the points, and unpack what was read.
 #pragma once
-#include "fields.hpp"
 #include "layout.hpp"
-#include "parallel.hpp"
+#include "parts.hpp"
 #include "pixels.hpp"
 
 namespace {
@@ -72,8 +71,7 @@ View pack_together(const Problem& p, const Window& w, int64_t n, int64_t c, Scra
 template <int L>
 View view(const Problem& p, const Window& w, int64_t n, int64_t c, int planes, Scratch& scratch) {
   bool is_inside = w.left >= 0 && w.top >= 0 && w.right + 1 < p.in_width && w.bottom + 1 < p.in_height;
-  if (L == 1 && p.type == kFloat && p.image_column_step == 1 && is_inside &&
-      w.height() * p.image_row_step < INT32_MAX) {
+  if (L == 1 && p.type == kFloat && p.image_column_step == 1 && is_inside) {
     AnyRun run = image_run(p, L, n, c, w.top, w.left);
     return {run.run<float>().start, ptrdiff_t(p.image_row_step), ptrdiff_t(p.image_channel_step)};
   }
@@ -134,35 +132,22 @@ struct ManyCorners {
   }
 };
 
-template <int... I>
-STN_INLINE F load_each(const float* packed, const int32_t* cell, std::integer_sequence<int, I...>) {
-  return F{packed[cell[I]]...};
-}
-
-template <int L, bool Nearest>
+template <int L>
 STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, float* out) {
   if constexpr (L == 1) {
     for (int i = 0; i < k.count; i += kLanes) {
-      if constexpr (Nearest) {
-        store(out + i, load_each(packed, k.cell + i, std::make_integer_sequence<int, kLanes>()));
-      } else {
-        ManyCorners corners(packed, row, k.cell + i);
-        store(out + i, interpolate(corners, load<F>(k.fx + i), load<F>(k.fy + i)));
-      }
+      ManyCorners corners(packed, row, k.cell + i);
+      store(out + i, interpolate(corners, load<F>(k.fx + i), load<F>(k.fy + i)));
     }
   } else {
     for (int i = 0; i < k.count; i++) {
-      if constexpr (Nearest) {
-        store(out + i * L, load<Floats<L>>(packed + ptrdiff_t(k.cell[i]) * L));
-      } else {
-        Corners<L> corners(packed, row, k.cell[i]);
-        store(out + i * L, interpolate(corners, splat<L>(k.fx[i]), splat<L>(k.fy[i])));
-      }
+      Corners<L> corners(packed, row, k.cell[i]);
+      store(out + i * L, interpolate(corners, splat<L>(k.fx[i]), splat<L>(k.fy[i])));
     }
   }
 }
 
-template <int L, bool Nearest>
+template <int L>
 void sample_part(const Problem& p, const Source& source, const Window& w, Chunk& k, int64_t n,
                  int64_t c, int64_t first, int64_t end) {
   static thread_local Scratch scratch;
@@ -178,9 +163,9 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
   View pixels = view<L>(p, w, n, c, planes, scratch);
   for (int64_t i = first; i < end; i += kChunk) {
     start(source, k, i, end);
-    locate<Nearest>(p, w, pixels.row, k);
+    locate<false>(p, w, pixels.row, k);
     for (int q = 0; q < planes; q++) {
-      read<L, Nearest>(pixels.start + q * pixels.plane, pixels.row, k, out);
+      read<L>(pixels.start + q * pixels.plane, pixels.row, k, out);
       if (k.any_lost)
         for (int j = 0; j < k.count; j++)
           if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
@@ -189,28 +174,19 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
   }
 }
 
-template <int L, bool Nearest>
+template <int L>
 void sample(const Problem& p) {
   bool is_last = lies_by_pixel(p);
   int64_t step = is_last ? kTogether : channels_of(L);
-  // Where each point has a source of its own, it is found once for all channels.
-  int64_t groups = p.kind >= kDense ? 1 : (p.channels + step - 1) / step, parts = p.batch * groups;
-  // Few images are divided by rows too.
-  int64_t bands = std::min<int64_t>(p.height, (p.threads + parts - 1) / parts);
-  in_parallel(int(p.threads), parts * bands, [&](int64_t i) {
+  in_parts(p, step, [&](const Source& source, int64_t n, int64_t c, int64_t last, int64_t first,
+                        int64_t end) {
     static thread_local Chunk k;
-    int64_t band = i % bands, group = i / bands % groups, n = i / bands / groups;
-    int64_t first = p.height * band / bands * p.width, end = p.height * (band + 1) / bands * p.width;
-    auto source = source_of(p, n, first, end);
-    int64_t last = groups == 1 ? p.channels : (group + 1) * step;
     if (is_last) {
-      for (int64_t c = group * step; c < last; c += step)
-        sample_pixels<Nearest>(p, *source, k, n, c, first, end);
+      for (; c < last; c += step) sample_pixels(p, source, k, n, c, first, end);
       return;
     }
-    Window w = source->is_lost ? Window{} : window_of(p, *source, k, first, end);
-    for (int64_t c = group * step; c < last; c += step)
-      sample_part<L, Nearest>(p, *source, w, k, n, c, first, end);
+    Window w = source.is_lost ? Window{} : window_of(p, source, k, first, end);
+    for (; c < last; c += step) sample_part<L>(p, source, w, k, n, c, first, end);
   });
 }
 

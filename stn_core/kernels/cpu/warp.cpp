@@ -3,6 +3,7 @@
 
 #include "convolution.hpp"
 #include "gradient.hpp"
+#include "nearest.hpp"
 
 namespace {
 
@@ -10,7 +11,7 @@ struct Forward {
   static constexpr int kByOne = kPlanes;  // so few channels are taken one by one
   template <int L, bool Nearest>
   static void run(const Problem& p) {
-    sample<L, Nearest>(p);
+    Nearest ? sample_nearest(p) : sample<L>(p);
   }
 };
 struct Backward {
