@@ -56,6 +56,13 @@ KINDS: dict[type[Exception], FailureKind] = {
     PartnerGone: "lost",
 }
 
+# What torch says in a plain `RuntimeError`.
+WORDS: dict[str, FailureKind] = {
+    "DefaultCPUAllocator: can't allocate memory": "out_of_host_memory",
+    "CUDA error: out of memory": "out_of_memory",
+    "_ALLOC_FAILED": "out_of_memory",  # cuBLAS, cuDNN and others, of the GPU's memory
+}
+
 
 class Failed(Exception):
     """What was raised in another process, as the row of its attempt says it."""
@@ -359,4 +366,5 @@ def _kind(error: Exception) -> FailureKind:
     for kind in KINDS:
         if isinstance(error, kind):
             return KINDS[kind]
-    return "exception"
+    found = (kind for words, kind in WORDS.items() if words in str(error))
+    return next(found, "exception") if isinstance(error, RuntimeError) else "exception"

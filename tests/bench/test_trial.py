@@ -99,6 +99,17 @@ def test_what_an_exception_is_a_failure_of(error, kind):
     assert module._kind(error) == kind
 
 
+def test_what_torch_says_of_memory_that_it_does_not_get():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, dtype=torch.uint8)
+    assert module._kind(caught.value) == "out_of_host_memory"
+    for words in (
+        "out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ):
+        assert module._kind(RuntimeError(f"CUDA error: {words}")) == "out_of_memory"
+
+
 def test_an_attempt_ends_itself_at_its_time_limit_and_says_where_it_was(
     job, launch, store, tmp_path
 ):
