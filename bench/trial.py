@@ -55,7 +55,7 @@ KINDS: dict[type[Exception], FailureKind] = {
 }
 
 # What torch says in a plain `RuntimeError`.
-WORDS: dict[str, FailureKind] = {
+SAID: dict[str, FailureKind] = {
     "DefaultCPUAllocator: can't allocate memory": "out_of_host_memory",
     "CUDA error: out of memory": "out_of_memory",
     "_ALLOC_FAILED": "out_of_memory",  # cuBLAS, cuDNN and others, of the GPU's memory
@@ -349,5 +349,7 @@ def _kind(error: Exception) -> FailureKind:
     for kind in KINDS:
         if isinstance(error, kind):
             return KINDS[kind]
-    found = (kind for words, kind in WORDS.items() if words in str(error))
-    return next(found, "exception") if isinstance(error, RuntimeError) else "exception"
+    for words in SAID if isinstance(error, RuntimeError) else ():
+        if words in str(error):
+            return SAID[words]
+    return "exception"
