@@ -116,11 +116,12 @@ def told(scene: Scene, folder: Path, ended: list[tuple[int, str]]) -> tuple[str,
     retries = load_study(folder / "failures.yaml").retries
     status = [code for code, _ in ended]
     said = failed[0]["failure"] if failed else ended[0][1].split("\n")[-1]
+    said = said.replace(str(folder), "…").replace("|", "/").replace("`", "'")
     numbers = ", ".join(f"{r['attempt']}: {r['failure_kind'] or 'done'}" for r in struck)
     words = [
         scene.deed,
         f"`{failed[0]['failure_kind']}`" if failed else "none can be written",
-        f"`{said.replace(str(folder), '…').replace('|', '/')[:LONGEST]}`",
+        f"`{said[:LONGEST]}`",
         numbers,
         f"{scene.kind}: {getattr(retries, scene.kind, '—')}",
         f"status {', then '.join(map(str, status))}; done: {', '.join(sorted(done)) or 'none'}",
