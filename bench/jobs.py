@@ -5,16 +5,22 @@ import datetime
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .environment import environment
-from .results import Attempt
+from .errors import DiskFull, StoreError
+from .results import Attempt, ResultStore
 from .results.schema import PROTOCOL, FailureKind
 from .study import Trial
 from .study.schema import Resources, Retries
 from .study.study import PhaseName, canonical_json
+
+# So long what has been made, or begins, waits for a store that is away.
+PATIENCE_SECONDS = 60.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -144,3 +150,18 @@ class Event:
 def one_line(error: BaseException) -> str:
     """An exception as the text of a failure: `Class: message`, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:2000]
+
+
+def patiently(launch: Launch, do: Callable[[], T]) -> T:
+    """Do what needs the store of a run, though it be away for a while; a full disk stays full."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            ResultStore(launch.store).check_seen(launch.run_id)
+            return do()
+        except DiskFull:
+            raise
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)

@@ -25,7 +25,7 @@ from .conditions import pin
 from .data_parallel import ALONE, PartnerGone, Ranks
 from .environment import cpu_name
 from .errors import BadData, BenchError, DiskFull, StoreError
-from .jobs import Job, Launch, Outcome, one_line
+from .jobs import Job, Launch, Outcome, one_line, patiently
 from .results import Attempt, ResultStore, marks
 from .results.marks import Mark, this_process
 from .results.schema import FailureKind
@@ -36,8 +36,6 @@ from .training import Diverged
 
 # A trial that is cut short loses at most this much.
 KEEP_SECONDS = 60.0
-# So long a worker waits with a finished row for a store that is away.
-PATIENCE_SECONDS = 60.0
 
 
 class TimeLimit(Exception):
@@ -54,6 +52,13 @@ KINDS: dict[type[Exception], FailureKind] = {
     DiskFull: "disk_full",
     StoreError: "store",
     PartnerGone: "lost",
+}
+
+# What torch says in a plain `RuntimeError`.
+SAID: dict[str, FailureKind] = {
+    "DefaultCPUAllocator: can't allocate memory": "out_of_host_memory",
+    "CUDA error: out of memory": "out_of_memory",
+    "_ALLOC_FAILED": "out_of_memory",  # cuBLAS, cuDNN and others, of the GPU's memory
 }
 
 
@@ -130,6 +135,7 @@ def run_attempt(
     kind: FailureKind | None = None
     trace: str | None = None
     mark = _mark(job, launch)
+    patiently(launch, lambda: None)  # a mark would make a folder for itself where the store is not
     with store.mark(mark):
         if elsewhere := _elsewhere(job, launch, store, mark):
             return Outcome(job, None, None, 0.0, elsewhere)
@@ -145,7 +151,7 @@ def run_attempt(
         found = made or Made(Measured(), b"", _device_name(job, launch), True)
         if found.weights:
             trial_id = job.trial.trial_id
-            _patiently(launch, lambda: store.write_checkpoint(trial_id, found.weights))
+            patiently(launch, lambda: store.write_checkpoint(trial_id, found.weights))
         attempt = Attempt(
             **job.fields(launch),
             status="done" if failure is None else "failed",
@@ -161,7 +167,7 @@ def run_attempt(
             timings=found.measured.timings,
             pictures=found.measured.pictures,
         )
-        _patiently(launch, lambda: store.write(attempt))
+        patiently(launch, lambda: store.write(attempt))
         if job.phase == "accuracy" and kind in (None, "diverged"):
             store.remove_partial(job.trial.trial_id)
     return Outcome(job, failure, kind, seconds)
@@ -283,22 +289,6 @@ def _left_behind(job: Job, launch: Launch, store: ResultStore) -> Literal["runni
     return "done" if any(row["status"] == "done" for row in mine()) else None
 
 
-def _patiently(launch: Launch, write: Callable[[], object]) -> None:
-    """Write what has cost much, though the store be away for a while; a full disk stays full."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            ResultStore(launch.store).check_seen(launch.run_id)
-            write()
-            return
-        except DiskFull:
-            raise
-        except StoreError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-
-
 @contextmanager
 def _limited(seconds: float | None) -> Iterator[None]:
     """Raise `TimeLimit` in the block after so many seconds, where this is the main thread."""
@@ -359,4 +349,7 @@ def _kind(error: Exception) -> FailureKind:
     for kind in KINDS:
         if isinstance(error, kind):
             return KINDS[kind]
+    for words in SAID if isinstance(error, RuntimeError) else ():
+        if words in str(error):
+            return SAID[words]
     return "exception"

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -83,16 +84,32 @@ def read_bytes(system: fs.FileSystem, path: str) -> bytes:
 
     Raises:
         FileNotFoundError: There is none.
+        StoreError: The store cannot be read.
     """
-    with system.open_input_stream(path) as stream:
+    with _reading(path), system.open_input_stream(path) as stream:
         return stream.read()
 
 
 def list_files(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
-    """The files of a folder by name; hidden and temporary ones are left out."""
-    infos = _entries(system, folder)
+    """The files of a folder by name; hidden and temporary ones are left out.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    with _reading(folder):
+        infos = _entries(system, folder)
     files = [i for i in infos if i.type == fs.FileType.File and not i.base_name.startswith(".")]
     return sorted(files, key=lambda info: info.base_name)
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"store: cannot read {path}: {error}") from error
 
 
 def _entries(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:

@@ -71,20 +71,26 @@ def of_run(study: str, run_id: str) -> Mark:
 
 @contextlib.contextmanager
 def marked(system: fs.FileSystem, folder: str, mark: Mark) -> Iterator[None]:
-    """Keep a mark in `folder`, its heart beating, while the block runs; it stands at once."""
+    """Keep a mark in `folder`, its heart beating, while the block runs; it stands at once.
+
+    While the folder is away, as behind a mount that is lost, no other is made in its place: what is
+    marked there would be taken for the store.
+    """
     path = f"{folder}/{mark.name}{uuid.uuid4().hex[:8]}.json"
     stop = threading.Event()
 
-    def write() -> None:
+    def write(first: bool = False) -> None:
         content = {**asdict(mark), "beat": time.time()}
         with contextlib.suppress(Exception):
+            if system.get_file_info(folder).type == fs.FileType.NotFound and not first:
+                return
             write_whole(system, path, json.dumps(content).encode(), durable=False)
 
     def beat() -> None:
         while not stop.wait(HEARTBEAT_SECONDS):
             write()
 
-    write()
+    write(first=True)
     heart = threading.Thread(target=beat, daemon=True, name="heartbeat")
     heart.start()
     try:
@@ -105,17 +111,14 @@ def read_marks(system: fs.FileSystem, folder: str, but_of: str = "") -> list[Mar
     for info in list_files(system, folder):
         if but_of and info.base_name.split(".")[3:4] == [but_of]:
             continue
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, StoreError, ValueError, TypeError):
             marks.append(Mark(**{**json.loads(read_bytes(system, info.path)), "path": info.path}))
     return marks
 
 
 def check_seen(system: fs.FileSystem, folder: str, run_id: str, location: str) -> None:
     """Raise `StoreError` where the mark of a run is not to be seen: this is not its store."""
-    try:
-        names = [info.base_name for info in list_files(system, folder)]
-    except OSError as error:
-        raise StoreError(f"store {location}: cannot be read: {error}") from error
+    names = [info.base_name for info in list_files(system, folder)]
     if not any(name.startswith(f"run.run.0.{run_id}.") for name in names):
         raise StoreError(
             f"store {location}: {os.uname().nodename} does not see there what the driver wrote; "

@@ -193,10 +193,7 @@ class ResultStore:
 
     def has_checkpoint(self, trial_id: str) -> bool:
         """Whether the trained weights of a trial are there, and whole."""
-        try:
-            return bool(self.read_checkpoint(trial_id))
-        except BenchError:
-            return False
+        return self._kept("checkpoints", trial_id) is not None
 
     def write_partial(self, trial_id: str, content: bytes) -> None:
         """Keep the state of a training in its midst, instead of the one before."""

@@ -1,11 +1,18 @@
 """One training on several workers, through Ray Train, which starts and ends them together."""
 
+import contextlib
 import os
 import tempfile
+import threading
+import time
 from typing import Any
 
 import ray
+from ray import PlacementGroupID
+from ray._private.state import state
+from ray.core.generated import gcs_pb2
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from ..jobs import Job, Launch, Outcome
 from ..results.schema import FailureKind
@@ -14,6 +21,7 @@ from .runner import WORDS
 
 # Ray Train tries again by itself only to start workers; so often, for a minute each time.
 STARTS = 20
+FREE_SECONDS = 1.0
 SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how late the end of a training is seen
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -78,7 +86,7 @@ class Conductor:
 def _leave_out_cleaner(trainer: Any) -> None:
     """Leave out what Ray Train starts to free resources after the death of its controller.
 
-    Ray frees them itself. The cleaner asks the dashboard, and where there is none, as on a local
+    `Freer` does it here. The cleaner asks the dashboard, and where there is none, as on a local
     Ray, every training waits 12 s for it, and one that is killed leaves it behind.
     """
     made = trainer._create_default_callbacks
@@ -87,6 +95,35 @@ def _leave_out_cleaner(trainer: Any) -> None:
         for callback in made()
         if type(callback).__name__ != "PlacementGroupCleanerCallback"
     ]
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class Freer:
+    """Frees what a training of its run held that was killed; Ray would keep it until the run ends.
+
+    Without it the next training, or a timing, waits for ever for these CPUs and GPUs.
+    """
+
+    def __init__(self) -> None:
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        job = ray.get_runtime_context().get_job_id()
+        while True:
+            with contextlib.suppress(Exception):  # the head may be slow to answer
+                free_what_is_left(job)
+            time.sleep(FREE_SECONDS)
+
+
+def free_what_is_left(job: str) -> None:
+    """Remove the placement groups of a run's trainings whose controllers are dead."""
+    table: Any = gcs_pb2
+    data = table.PlacementGroupTableData
+    for told in state._connect_and_get_accessor().get_placement_group_table():
+        group = data.FromString(told)
+        held = group.state != data.REMOVED
+        if held and group.creator_actor_dead and group.creator_job_id.hex() == job:
+            remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
 
 
 def _train_share(config: dict[str, Any]) -> Any:

@@ -31,7 +31,7 @@ from ..results import ResultStore
 from ..study import Study
 from ..study.schema import Accuracy, Timing
 from . import fresh, nodes, reaper
-from .group import Conductor, lost_kind
+from .group import Conductor, Freer, lost_kind
 from .in_process import one_by_one
 from .queue import Queue, longest_first
 from .runner import GRACE_SECONDS, gone, raised
@@ -82,6 +82,7 @@ class OnRay:
         self._idle: list[_Slot] = []
         self._unborn = 0
         self._timer: Any = None
+        self._freer: Any = None
         self._reaper: subprocess.Popen | None = None
 
     def __enter__(self) -> "OnRay":
@@ -238,6 +239,8 @@ class OnRay:
         count = len(self._slots) + len(self._idle)
         busy = sum(slot.job is not None for slot in self._slots.values())
         wanted = max(1, min(room, busy + jobs))
+        if phase.workers > 1 and self._freer is None:
+            self._freer = _freer()
         for _ in range(count, wanted):
             actor = _conductor() if phase.workers > 1 else _worker(phase, device)
             self._slots[actor.place.remote()] = _Slot(actor)
@@ -290,6 +293,11 @@ class _Timer:
 
 def _conductor() -> Any:
     actor: Any = Conductor
+    return actor.remote()
+
+
+def _freer() -> Any:
+    actor: Any = Freer
     return actor.remote()
 
 

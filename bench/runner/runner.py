@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ..errors import DiskFull, StoreError
-from ..jobs import Event, Job, Launch, Outcome
+from ..jobs import Event, Job, Launch, Outcome, patiently
 from ..results import ResultStore
 from ..results.schema import FailureKind
 from ..study import Study
@@ -52,6 +52,10 @@ def gone(job: Job, launch: Launch, kind: FailureKind, reason: str, started: floa
 
     Where the worker has written it and could say no more, the row stands.
     """
+    return patiently(launch, lambda: _closed(job, launch, kind, reason, started))
+
+
+def _closed(job: Job, launch: Launch, kind: FailureKind, reason: str, started: float) -> Outcome:
     store = ResultStore(launch.store)
     for row in store.rows_of(job.trial.trial_id, job.phase):
         if (row["run_id"], row["attempt"]) == (launch.run_id, job.attempt):

@@ -28,12 +28,12 @@ def splits(settings: Mapping[str, Any], place: Place) -> Splits:
 @lru_cache(maxsize=1)
 def _splits(dataset: str, place: Place) -> Splits:
     reference = json.loads(dataset)
-    for key, content in reference.get("content", {}).items():
-        path = located(place.folder, reference[key])
-        if digest(path) != content:
-            raise BenchError(f"{path} is not what it was when the study was read; run it again")
-    found: Dataset = build.dataset({"dataset": reference}, place.data_dir, place.folder)
     try:
+        for key, content in reference.get("content", {}).items():
+            path = located(place.folder, reference[key])
+            if digest(path) != content:
+                raise BenchError(f"{path} is not what it was when the study was read; run it again")
+        found: Dataset = build.dataset({"dataset": reference}, place.data_dir, place.folder)
         loaded = found.load()
     except BenchError as error:
         raise BadData(str(error)) from error

@@ -64,6 +64,19 @@ def test_the_heart_beats(store, monkeypatch):
         assert wait(lambda: [m for m in store.marks() if m.beat > first])
 
 
+def test_where_its_store_is_gone_the_heart_makes_no_other(store, tmp_path, monkeypatch):
+    """As behind a mount that is lost: a worker would take what it finds there for its store."""
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.01)
+    running, away = tmp_path / "running", tmp_path / "away"
+    with store.mark(mark()):
+        running.rename(away)
+        time.sleep(0.2)
+        assert not running.exists()
+        away.rename(running)
+        first = store.marks()[0].beat
+        assert wait(lambda: [m for m in store.marks() if m.beat > first])
+
+
 def test_on_this_host_the_process_tells():
     assert mark(beat=0.0).alive, "a heartbeat that was missed is no death"
     assert not mark(process_started=this_process()[2] - 10, beat=time.time()).alive, (

@@ -14,7 +14,7 @@ from bench.datasets.clutter import T
 from bench.datasets.dataset import Resident
 from bench.datasets.files import ImageFolder, Parquet
 from bench.datasets.npz import Npz
-from bench.errors import BenchError, StudyError
+from bench.errors import BadData, BenchError, StudyError
 from bench.study import load_study
 from bench.study.study import trial_id
 
@@ -331,9 +331,7 @@ def test_a_file_that_changes_after_the_study_was_read_is_refused(tmp_path):
     np.savez(file, **arrays(x_test=np.zeros((9, 6, 8), np.uint8)))
     load_study(tmp_path / "own.yaml")
     moved = settings | {"dataset": settings["dataset"] | {"distortion": None, "other": 1}}
-    with pytest.raises(
-        BenchError, match="mine.npz is not what it was when the study was read; run"
-    ):
+    with pytest.raises(BadData, match="mine.npz is not what it was when the study was read; run"):
         splits(moved, place)
 
 

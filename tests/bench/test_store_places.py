@@ -59,6 +59,19 @@ def test_a_bucket_that_is_not_there_is_told(server, monkeypatch):
     assert str(caught.value).count("\n") == 0
 
 
+def test_a_bucket_that_does_not_answer_is_told_whatever_is_asked_of_it():
+    place = "s3://bucket/x?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
+    store = ResultStore(place.replace("s3://", "s3://key:secret@"))
+    asked = (
+        store.marks, store.read, lambda: store.check_seen("run"), lambda: store.read_partial("a"),
+        lambda: store.has_checkpoint("a"), lambda: store.rows_of("a", "accuracy"),
+    )  # fmt: skip
+    for ask in asked:
+        with pytest.raises(StoreError) as caught:
+            ask()
+        assert str(caught.value).count("\n") == 0
+
+
 def test_a_file_size_limit_is_a_full_disk_and_loses_nothing(tmp_path):
     """What a full disk does, without one: the kernel refuses to let a file grow."""
     store = ResultStore(tmp_path)

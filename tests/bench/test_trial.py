@@ -12,6 +12,7 @@ import torch
 from attempts import attempt
 
 import bench.trial as module
+from bench import jobs
 from bench.errors import BadData, DiskFull, StoreError
 from bench.jobs import Job, Launch
 from bench.results import ResultStore, marks
@@ -97,6 +98,17 @@ def kinds(store):
 )  # fmt: skip
 def test_what_an_exception_is_a_failure_of(error, kind):
     assert module._kind(error) == kind
+
+
+def test_what_torch_says_of_memory_that_it_does_not_get():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, dtype=torch.uint8)
+    assert module._kind(caught.value) == "out_of_host_memory"
+    for words in (
+        "out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ):
+        assert module._kind(RuntimeError(f"CUDA error: {words}")) == "out_of_memory"
 
 
 def test_an_attempt_ends_itself_at_its_time_limit_and_says_where_it_was(
@@ -270,10 +282,32 @@ def test_a_store_that_goes_and_comes_back_loses_nothing(job, launch, store, tmp_
     assert not away.exists()
 
 
+def test_the_row_of_a_worker_that_is_gone_waits_for_a_store_that_is_away(
+    job, launch, store, tmp_path
+):
+    away, here = tmp_path / "away", tmp_path / "store"
+    here.rename(away)
+    back = threading.Timer(1.5, lambda: away.rename(here))
+    back.start()
+    assert gone(job, launch, "lost", "killed", time.time()).failure_kind == "lost"
+    back.join()
+    assert kinds(store) == ["lost"]
+
+
+def test_no_attempt_is_begun_where_the_store_of_the_run_is_not(job, launch, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0)
+    away, here = tmp_path / "away", tmp_path / "store"
+    here.rename(away)
+    with pytest.raises(StoreError, match="does not see there what the driver wrote"):
+        module.run_attempt(job, launch)
+    assert not here.exists()
+    away.rename(here)
+
+
 def test_a_store_that_stays_away_is_told_and_no_other_made_in_its_place(
     job, launch, store, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0)
     away, here = tmp_path / "away", tmp_path / "store"
     monkeypatch.setattr(module, "_run_phase", lambda *_: (here.rename(away), module.Measured())[1])
     with pytest.raises(StoreError, match="does not see there what the driver wrote"):
