@@ -87,16 +87,20 @@ def transformer(spatial: Mapping[str, Any], shape: Shape, make: Make) -> nn.Modu
     def single(network: nn.Module) -> SpatialTransformer:
         return SpatialTransformer(network, transform, **_options(spatial, make))
 
-    start = _start(transform)
+    poses, bounds = spatial["poses"], spatial["bounds"]
+    head: dict[str, Any] = {
+        "poses": _start(transform, poses), "bounds": bounds and tuple(bounds)
+    }  # fmt: skip
     if spatial["network"] == "recurrent":
-        network = RecurrentLocalisationNetwork(body(), transform, steps=count, poses=start)
+        network = RecurrentLocalisationNetwork(body(), transform, steps=count, **head)
         result: nn.Module = Glimpses(single(network), join=join)
     elif spatial["network"] == "shared":
-        poses = tile_poses(transform, _tiles(count, transform.dims))
-        network = LocalisationNetwork(body(), transform, poses=poses)
+        tiles = tile_poses(transform, _tiles(count, transform.dims))
+        head["poses"] = tiles if poses is None else _start(transform, [poses] * count)
+        network = LocalisationNetwork(body(), transform, **head)
         result = Glimpses(single(network), join=join)
     else:
-        each = [single(LocalisationNetwork(body(), transform, poses=start)) for _ in range(count)]
+        each = [single(LocalisationNetwork(body(), transform, **head)) for _ in range(count)]
         result = each[0] if count == 1 else Parallel(each, join=join)
         if spatial["iterations"] > 1:
             result = Iterated(each[0], iterations=spatial["iterations"])
@@ -181,7 +185,7 @@ def _by_name(
             transform,
             in_shape=in_shape,
             body=lambda shape: make("localisation", spatial["localisation"], in_shape=shape),
-            poses=_start(transform),
+            poses=_start(transform, spatial["poses"]),
             **_options(spatial, make),
         )
     except REFUSALS as error:
@@ -198,10 +202,12 @@ def _options(spatial: Mapping[str, Any], make: Make) -> dict[str, Any]:
     }
 
 
-def _start(transform: Transform) -> Tensor | None:
-    """Where `theta` starts in a family without identity: at the centre, on all of the image."""
+def _start(transform: Transform, given: list[Any] | None) -> Tensor | None:
+    """Where `theta` starts; in a family without identity at the centre, on all of the image."""
     # A model may be built inside `torch.device("meta")`, where nothing would have a value.
     with torch.device("cpu"):
+        if given is not None:
+            return torch.tensor(given, dtype=torch.float64)
         if transform.num_params is None or transform.identity is not None:
             return None
     if isinstance(transform, Polar | LogPolar):

@@ -38,6 +38,9 @@ def arrangement_problems(spatial: Transformer, model: str) -> list[tuple[str, st
     for key in ("count", "pool", "iterations"):
         if named and getattr(spatial, key) > 1:
             problems.append((key, f"must be 1 at `{named[0]}`; write the placement by layer"))
+    if named and spatial.bounds is not None:
+        text = f"must be null at `{named[0]}`; write the placement by layer"
+        problems.append(("bounds", text))
     if spatial.network != "own" and spatial.count == 1:
         problems.append(("network", f"`{spatial.network}` needs a `count` of at least 2"))
     if spatial.join != "channels" and (spatial.count == 1 or places != ["input"]):

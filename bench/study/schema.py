@@ -135,6 +135,9 @@ class Transformer(Strict):
             which gives `features` that are joined, or the scores of one of the image's `labels`.
         iterations: How often the transformer looks, each time at what the last look gave.
         theta_forward: Whether the model behind it is given `theta` too, as constant channels.
+        poses: The `theta` that training starts at; when None the identity, or tiles of the image.
+        bounds: The least and the greatest `theta`, a number or one for each parameter; when None
+            there are none.
     """
 
     placement: (
@@ -150,6 +153,8 @@ class Transformer(Strict):
     join: Literal["channels", "features", "labels"] = "channels"
     iterations: Positive = 1
     theta_forward: bool = False
+    poses: Annotated[list[float], Field(min_length=1)] | None = None
+    bounds: Annotated[list[float | list[float]], Field(min_length=2, max_length=2)] | None = None
 
 
 class ThroughputGate(Strict):

@@ -21,7 +21,9 @@ from .classify import Classify
 from .resident import resident
 from .task import Measured, Place
 
+# In the unit of codes, see `CoLocaliser.unit`.
 MARGIN = 1.0
+UNIT_DIGITS = 1000
 # The encoder is a classifier of plain digits, trained before, and then left as it is.
 ENCODER = {
     "steps": 300, "batch_size": 128, "lr": 2e-3, "optimizer": "adamw", "momentum": 0.0,
@@ -35,11 +37,27 @@ class CoLocaliser(nn.Module):
     Args:
         transformer: It gives crops that the encoder reads.
         encoder: A classifier whose layers are called one after the other.
+
+    Attributes:
+        unit: What codes are divided by; 1 at first.
     """
+
+    unit: Tensor
 
     def __init__(self, transformer: SpatialTransformer, encoder: nn.Module) -> None:
         super().__init__()
         self.transformer, self.encoder = transformer, encoder.requires_grad_(False)
+        self.register_buffer("unit", torch.ones(()))
+
+    @torch.no_grad()
+    def measure_by(self, digits: Tensor) -> None:
+        """Make the root mean square distance between two digits the unit of codes.
+
+        The margin of the hinge is then what digits differ by. In the encoder's own numbers it is
+        nothing beside that, and crops of nothing at all, which are alike, are the best there are.
+        """
+        codes = self._code(digits) * self.unit
+        self.unit.copy_((2 * codes.var(0).sum()).sqrt())
 
     def forward(self, image: Tensor) -> Any:
         """The boxes; in training the codes of the crops, and of as large crops at random places."""
@@ -54,7 +72,7 @@ class CoLocaliser(nn.Module):
         for layer in self.encoder.children():
             crop = layer(crop.flatten(1) if isinstance(layer, nn.Linear) else crop)
             found += [crop.flatten(1)] if isinstance(layer, nn.ReLU | nn.Linear) else []
-        return torch.cat(found, dim=1)
+        return torch.cat(found, dim=1) / self.unit
 
 
 class Colocalise:
@@ -79,6 +97,7 @@ class Colocalise:
         for i in range(encoder["steps"]):
             step(*plain.batch(encoder["batch_size"]), learning_rate(encoder, i))
         net.encoder.requires_grad_(False)
+        net.measure_by(plain.batch(UNIT_DIGITS)[0])
         watch = Watch(data, settings["train"]["steps"], draw=seed == 0, classifies=False)
         # In evaluation the model gives boxes without a crop; what is looked at are the crops.
         front = nn.Sequential(OrderedDict(transformer=net.transformer))

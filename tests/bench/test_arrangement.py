@@ -70,6 +70,8 @@ CASES = [
      [("pool", "must be 1 at `DL1`; write the placement by layer")]),
     ("cnn", {"placement": "SL1", "iterations": 2},
      [("iterations", "must be 1 at `SL1`; write the placement by layer")]),
+    ("cnn", {"placement": "C1", "bounds": [-1, 1]},
+     [("bounds", "must be null at `C1`; write the placement by layer")]),
     ("cnn", {"network": "shared"}, [("network", "`shared` needs a `count` of at least 2")]),
     ("cnn", {"join": "features"}, [("join", "`features` needs several transformers at the input")]),
     (

@@ -192,21 +192,17 @@ def test_a_random_crop_is_a_piece_of_its_image():
         assert any(torch.equal(crop[0], piece) for piece in pieces)
 
 
-def test_colocalisation_learns(monkeypatch):
-    """The loss falls by the triplets alone."""
-    where = place()
-    monkeypatch.setitem(colocalise.ENCODER, "steps", 20)
-    words = ["train.steps=40", "train.batch_size=16", "train.lr=3e-3"]
-    variant = load_study(ROOT / "studies/paper_colocalisation.yaml", profile="short").variants[0]
-    settings = settings_of("paper_colocalisation", variant.name, *words)
-    found = colocalise.Colocalise().accuracy(settings, 0, where)
+def test_colocalisation_learns():
+    """By chance a crop meets the digit's frame in less than one image of ten."""
+    words = ("dataset.images=16", "train.batch_size=16", "train.steps=320")
+    settings = settings_of("paper_colocalisation", "base", *words)
+    torch.manual_seed(0)
+    found = colocalise.Colocalise().accuracy(settings, 0, place())
     values = {m.name: m.value for m in found.metrics}
-    assert values["localised"] == 100 - values["test_error"]
-    losses = [c.value for c in found.curves if c.name == "train_loss"]
-    assert min(losses[10:]) < 0.8 * losses[0]
+    assert values["localised"] == 100 - values["test_error"] >= 50
     steps = {p.step for p in found.pictures if p.kind == "output"}
-    assert {0, 40} <= steps and not any(p.kind == "error" for p in found.pictures)
-    crops = [p for p in found.pictures if p.kind == "output" and p.step == 40]
+    assert {0, 320} <= steps and not any(p.kind == "error" for p in found.pictures)
+    crops = [p for p in found.pictures if p.kind == "output" and p.step == 320]
     inputs = [p for p in found.pictures if p.kind == "input"]
     assert len(crops) == len(inputs) > 0
     for crop in crops:

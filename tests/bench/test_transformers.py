@@ -87,6 +87,38 @@ def test_a_recurrent_network_gives_one_theta_a_step(make):
     assert net.model.conv1.in_channels == 3
 
 
+@pytest.mark.parametrize(
+    ("keys", "shape"),
+    [("{}", (2, 3)), ("{count: 2}", (2, 3)), ("{count: 2, network: shared}", (2, 2, 3)),
+     ("{count: 2, network: recurrent}", (2, 2, 3)), ("{placement: DL1}", (2, 3))],
+)  # fmt: skip
+def test_theta_starts_where_a_study_says(keys, shape, make):
+    net = make(f"transform: attention, localisation: fcn, poses: [0.5, 0.25, 0], {keys[1:-1]}")
+    seen = []
+    for spatial in transformers(net):
+        spatial.localisation.register_forward_hook(lambda _, given, theta: seen.append(theta))
+    net(IMAGE)
+    assert seen
+    for theta in seen:
+        assert torch.equal(theta, torch.tensor([0.5, 0.25, 0.0]).expand(shape))
+
+
+@pytest.mark.parametrize("network", ["own", "shared", "recurrent"])
+def test_theta_stays_in_its_bounds(network, make):
+    count = 1 if network == "own" else 2
+    net = make(
+        f"transform: attention, localisation: fcn, count: {count}, network: {network}, "
+        "poses: [1, 0, 0], bounds: [[0.5, -0.1, -0.1], [1.5, 0.1, 0.1]]"
+    )
+    (spatial,) = transformers(net)
+    low, high = torch.tensor([[0.5, -0.1, -0.1], [1.5, 0.1, 0.1]])
+    for push, bound in ((1e4, high), (-1e4, low)):
+        torch.nn.init.constant_(spatial.localisation.head.bias, push)
+        theta = net.transformer.warp(IMAGE).theta
+        assert ((low <= theta) & (theta <= high)).all()
+        assert torch.allclose(theta, bound.expand_as(theta), atol=1e-3)
+
+
 def test_an_iterated_transformer_is_one_that_looks_again(make):
     net = make("transform: affine, localisation: fcn, iterations: 4")
     assert isinstance(net.transformer, Iterated)
