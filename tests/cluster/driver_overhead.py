@@ -3,9 +3,9 @@
 `python tests/cluster/driver_overhead.py --trials 10000 --few 1000` runs studies of trials that do
 nothing on a local Ray and reads, trial by trial, how much CPU time the driver's process takes, all
 its threads together; then Ray Tune with the same function and actors that are used again, with its
-loggers and without. Each is a process of its own, and what is compared with Tune is the wall time
-of a whole run, from Ray being there to the results on disk: with us imports of torch and the
-compaction are part of it.
+loggers and without, and the faster way of both with as many trials as ours. Each is a process of
+its own, and what is compared with Tune is the wall time of a whole run, from Ray being there to the
+results on disk: with us imports of torch and the compaction are part of it.
 """
 
 import argparse
@@ -32,22 +32,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--few", type=int, default=1_000, help="of a study to compare with")
-    parser.add_argument("--tune", type=int, default=500, help="of Ray Tune")
+    parser.add_argument("--tune", type=int, default=200, help="of Ray Tune, to choose its loggers")
     parser.add_argument("--output", type=Path, help="a Markdown file for what was found")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         few = child("ours", Path(folder, "few"), options.few)
         many = child("ours", Path(folder, "many"), options.trials)
         again = run_again(Path(folder, "many"))
-        tuned = [
-            child(
-                "tune", Path(folder, f"tune{i}"), options.tune, TUNE_DISABLE_AUTO_CALLBACK_LOGGERS=i
-            )
-            for i in "01"
-        ]
+        tuned = [tune_child(Path(folder, f"tune{i}"), options.tune, i) for i in "01"]
+        faster = max("01", key=lambda i: tuned[int(i)]["whole_per_s"])
+        tuned += [tune_child(Path(folder, "tune"), options.trials, faster)]
     lines, good = told(few, many, again, tuned)
     record("What the driver costs", lines, options.output)
     return 0 if good else 1
+
+
+def tune_child(folder: Path, trials: int, is_lean: str) -> dict[str, Any]:
+    """Ray Tune's run, with its loggers or (`is_lean` is 1) without."""
+    return child("tune", folder, trials, TUNE_DISABLE_AUTO_CALLBACK_LOGGERS=is_lean)
 
 
 def child(which: str, folder: Path, trials: int, **environment: str) -> dict[str, Any]:
@@ -163,8 +165,8 @@ def told(
     of_few = statistics.median(few["driver_ms"])
     first, last = (statistics.median(many["driver_ms"][s]) for s in (slice(n), slice(-n, None)))
     median, mean = statistics.median(many["driver_ms"]), statistics.mean(many["driver_ms"])
-    logged, lean = (found["whole_per_s"] for found in tuned)
-    ratio, of_n = (found["whole_per_s"] / max(logged, lean) for found in (many, few))
+    logged, lean, as_many = (found["whole_per_s"] for found in tuned)
+    ratio = many["whole_per_s"] / as_many
     grown = many["peak_mb"] - few["peak_mb"]
     rates = [few["whole_per_s"], many["whole_per_s"], many["steady_per_s"]]
     checks = [
@@ -182,12 +184,13 @@ def told(
             "; ".join(f"{rate:.1f}" for rate in rates), "", True,
         ),
         (
-            f"Ray Tune's, whole run of {tuned[0]['trials']:,}, with its loggers; without",
-            f"{logged:.1f}; {lean:.1f}", "", True,
+            f"Ray Tune's, whole run of {tuned[0]['trials']:,}, with its loggers; without; of "
+            f"{m:,}, the faster way",
+            f"{logged:.1f}; {lean:.1f}; {as_many:.1f}", "", True,
         ),
         (
-            f"ours of {m:,} against the faster of Tune's; ours of {n:,}",
-            f"{ratio:.1f} times; {of_n:.1f} times", "at least 3 times; no demand", ratio >= 3,
+            f"ours of {m:,} against Tune's of {m:,}",
+            f"{ratio:.1f} times", "at least 3 times", ratio >= 3,
         ),
         (
             f"`run` again on the finished store of {m:,}",
