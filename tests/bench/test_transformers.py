@@ -113,7 +113,7 @@ def test_theta_stays_in_its_bounds(network, make):
     (spatial,) = transformers(net)
     low, high = torch.tensor([[0.5, -0.1, -0.1], [1.5, 0.1, 0.1]])
     for push, bound in ((1e4, high), (-1e4, low)):
-        torch.nn.init.constant_(spatial.localisation.head.bias, push)
+        torch.nn.init.constant_(spatial.get_parameter("localisation.head.bias"), push)
         theta = net.transformer.warp(IMAGE).theta
         assert ((low <= theta) & (theta <= high)).all()
         assert torch.allclose(theta, bound.expand_as(theta), atol=1e-3)
