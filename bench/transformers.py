@@ -87,7 +87,7 @@ def transformer(spatial: Mapping[str, Any], shape: Shape, make: Make) -> nn.Modu
     def single(network: nn.Module) -> SpatialTransformer:
         return SpatialTransformer(network, transform, **_options(spatial, make))
 
-    poses, bounds = spatial["poses"], spatial["bounds"]
+    poses, bounds = spatial.get("poses"), spatial.get("bounds")
     head: dict[str, Any] = {
         "poses": _start(transform, poses), "bounds": bounds and tuple(bounds)
     }  # fmt: skip
@@ -185,7 +185,7 @@ def _by_name(
             transform,
             in_shape=in_shape,
             body=lambda shape: make("localisation", spatial["localisation"], in_shape=shape),
-            poses=_start(transform, spatial["poses"]),
+            poses=_start(transform, spatial.get("poses")),
             **_options(spatial, make),
         )
     except REFUSALS as error:

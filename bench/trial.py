@@ -129,13 +129,13 @@ def run_attempt(
     Raises:
         InfrastructureError: The store cannot be written; all else that goes wrong is a row.
     """
-    store = ResultStore(launch.store)
     made: Made | None = None
     failure: str | None = None
     kind: FailureKind | None = None
     trace: str | None = None
     mark = _mark(job, launch)
-    patiently(launch, lambda: None)  # a mark would make a folder for itself where the store is not
+    # A mark would make a folder for itself where the store is not.
+    store = patiently(launch, lambda: ResultStore(launch.store))
     with store.mark(mark):
         if elsewhere := _elsewhere(job, launch, store, mark):
             return Outcome(job, None, None, 0.0, elsewhere)

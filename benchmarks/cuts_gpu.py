@@ -147,6 +147,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("there is no CUDA device here")
+    asked.out.mkdir(parents=True, exist_ok=True)
     every = [(k, *case, list(cuts(k, *case))) for case in CASES for k in KERNELS]
     parts = [(*job, some[i : i + TURN]) for *job, some in every for i in range(0, len(some), TURN)]
     with multiprocessing.get_context("spawn").Pool() as pool:

@@ -216,7 +216,10 @@ def _cost(row: VariantRow, modes: tuple[str, ...]) -> str:
     lost, what, n = _lost(ratio.estimate.mean), _throughput(mode), ratio.estimate.n
     verb, sign = ("costs", 1) if lost >= 0 else ("gains", -1)
     if ratio.estimate.low is None or ratio.estimate.high is None:
-        return f"{verb} {number(sign * lost, 1)} % of {what} (one round: no interval)"
+        alone = "(one round: no interval)"
+        if lost < -MANIFOLD:
+            return f"has {number(1 - lost / 100, 1)} times the {what} {alone}"
+        return f"{verb} {number(sign * lost, 1)} % of {what} {alone}"
     low, high = sorted(sign * _lost(end) for end in (ratio.estimate.low, ratio.estimate.high))
     size = f"{number(sign * lost, 1)} % {bounds(Estimate(lost, low, high, n), 1)}"
     if ratio.tells and lost < -MANIFOLD:

@@ -29,7 +29,10 @@ def open_location(location: str | Path) -> tuple[fs.FileSystem, str]:
     text = str(location)
     if "://" not in text:
         folder = Path(text).expanduser().resolve()
-        there = next(place for place in (folder, *folder.parents) if place.exists())
+        try:
+            there = next(place for place in (folder, *folder.parents) if place.exists())
+        except OSError as error:  # a mount whose server is gone
+            raise StoreError(f"store {text}: cannot be read: {error}") from error
         if not there.is_dir():
             raise InfrastructureError(f"store {text}: {there} is not a folder")
         return fs.LocalFileSystem(), str(folder)

@@ -9,9 +9,7 @@ from typing import Any
 
 import ray
 from ray import PlacementGroupID
-from ray._private.state import state
-from ray.core.generated import gcs_pb2
-from ray.exceptions import ActorUnavailableError, OutOfMemoryError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from ..jobs import Job, Launch, Outcome
@@ -110,13 +108,17 @@ class Freer:
     def _watch(self) -> None:
         job = ray.get_runtime_context().get_job_id()
         while True:
-            with contextlib.suppress(Exception):  # the head may be slow to answer
+            with contextlib.suppress(RayError, OSError, RuntimeError):  # a head slow to answer
                 free_what_is_left(job)
             time.sleep(FREE_SECONDS)
 
 
 def free_what_is_left(job: str) -> None:
     """Remove the placement groups of a run's trainings whose controllers are dead."""
+    # Ray's own, and not for others: imported where it is needed, so that no other run needs it.
+    from ray._private.state import state
+    from ray.core.generated import gcs_pb2
+
     table: Any = gcs_pb2
     data = table.PlacementGroupTableData
     for told in state._connect_and_get_accessor().get_placement_group_table():

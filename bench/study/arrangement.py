@@ -41,6 +41,13 @@ def arrangement_problems(spatial: Transformer, model: str) -> list[tuple[str, st
     if named and spatial.bounds is not None:
         text = f"must be null at `{named[0]}`; write the placement by layer"
         problems.append(("bounds", text))
+    if spatial.bounds is not None:
+        low, high = (each if isinstance(each, list) else [each] for each in spatial.bounds)
+        if 1 < len(low) != len(high) > 1:
+            text = f"must be two of one length, got {len(low)} and {len(high)} numbers"
+            problems.append(("bounds", text))
+        elif not low or not high or max(low) >= max(high) and min(low) >= min(high):
+            problems.append(("bounds", "must be the least `theta`, then the greatest"))
     if spatial.network != "own" and spatial.count == 1:
         problems.append(("network", f"`{spatial.network}` needs a `count` of at least 2"))
     if spatial.join != "channels" and (spatial.count == 1 or places != ["input"]):

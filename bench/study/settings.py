@@ -105,6 +105,10 @@ def model(value: Any, path: KeyPath, folder: Path) -> tuple[Any, list[Problem]]:
     if fields and len(problems) == 0:
         problems += [((*path, "placement"), text) for text in place_problems(fields, result)]
     transformer = fields.model_dump() if fields else {}
+    # Results are kept from before these were keys: where they say nothing, a trial is the same.
+    for key in ("poses", "bounds"):
+        if transformer.get(key, True) is None:
+            del transformer[key]
     for role, default in TRANSFORMER_ROLES.items():
         if (given := spatial.get(role, default)) is None:
             problems.append(((*path, role), MISSING))

@@ -203,7 +203,7 @@ def _layout(image: Tensor) -> tuple[Tensor, bool]:
     """The image as kernels can read it, and whether what comes of it is in channels-last format."""
     _, by_channel, by_row, by_column = image.stride()
     _, _, height, width = image.shape
-    is_far = height * by_row + width * by_column > _FARTHEST
+    is_far = not is_on_gpu(image) and height * by_row + width * by_column > _FARTHEST
     if is_far or (by_column != 1 and by_channel != 1 and width != 1):
         image = image.contiguous()
     is_rows = image.is_contiguous()

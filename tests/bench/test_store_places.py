@@ -1,5 +1,6 @@
 """The store in a bucket, on a disk that is full or read-only, and with any byte of it broken."""
 
+import errno
 import os
 import resource
 import signal
@@ -48,6 +49,17 @@ def test_a_broken_file_in_a_bucket_is_set_aside(bucket):
     store.set_aside(f"attempts/{names[0]}")
     assert store.read().corrupt == ()
     assert len(rows(store)) == 2
+
+
+def test_a_mount_whose_server_is_gone_is_a_store_that_is_away(tmp_path, monkeypatch):
+    """It cannot be made here for real: Linux then fails each look at it, and so does this."""
+
+    def gone(self, **_):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self))
+
+    monkeypatch.setattr(Path, "stat", gone)
+    with pytest.raises(StoreError, match="cannot be read: .*Stale file handle"):
+        ResultStore(tmp_path / "store")
 
 
 def test_a_bucket_that_is_not_there_is_told(server, monkeypatch):

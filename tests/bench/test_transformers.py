@@ -103,6 +103,13 @@ def test_theta_starts_where_a_study_says(keys, shape, make):
         assert torch.equal(theta, torch.tensor([0.5, 0.25, 0.0]).expand(shape))
 
 
+def test_who_says_nothing_of_poses_has_the_trials_of_before(tmp_path):
+    model = f"{{{SMALL}, transformer: {{transform: attention, localisation: fcn}}}}"
+    (tmp_path / "study.yaml").write_text(STUDY.format(dataset="digits", model=model))
+    (variant,) = load_study(tmp_path / "study.yaml").variants
+    assert not {"poses", "bounds"} & variant.settings("classify")["model"]["transformer"].keys()
+
+
 @pytest.mark.parametrize("network", ["own", "shared", "recurrent"])
 def test_theta_stays_in_its_bounds(network, make):
     count = 1 if network == "own" else 2

@@ -45,6 +45,11 @@ def test_a_large_gain_is_a_factor(study):
     assert "and has 20.0 [20.0, 20.0] times the training throughput (2 rounds)" in sentence
 
 
+def test_a_large_gain_of_one_round_is_a_factor_too(study):
+    sentence, *_ = answer(find(study, trained(study, ERRORS, {"CNN": [10.0], "ST": [0.5]})))
+    assert "has 20.0 times the training throughput (one round: no interval)" in sentence
+
+
 def test_noise_is_called_noise(study):
     noisy = {"CNN": [20.0, 4.0, 24.0], "ST": [4.0, 20.0, 22.0]}
     told = " ".join(answer(find(study, trained(study, noisy, {"CNN": [1, 2], "ST": [2, 1]}))))

@@ -2,6 +2,10 @@ import pytest
 import torch
 from jaxtyping import config
 
+from stn_core.kernels import library
+
+PROCESSORS = ["portable", "avx2", "avx512"]
+
 
 @pytest.fixture
 def unchecked():
@@ -15,3 +19,12 @@ def unchecked():
 def compiling(unchecked):
     """Start with an empty compiler cache, and without the type checks, which it cannot trace."""
     torch.compiler.reset()
+
+
+@pytest.fixture(params=PROCESSORS)
+def processor(request, monkeypatch):
+    """Kernels of one kind, where this machine can run them."""
+    best = library.processor()
+    if PROCESSORS.index(request.param) > PROCESSORS.index(best):
+        pytest.skip(f"this machine is {best}")
+    monkeypatch.setenv("STN_CORE_CPU", request.param)
