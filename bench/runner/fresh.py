@@ -13,7 +13,7 @@ from typing import Any
 
 from ..jobs import Job, Launch, Outcome
 from .logs import kept
-from .runner import GRACE_SECONDS, gone, raised
+from .runner import GRACE_SECONDS, gone, late, raised
 
 PRELOAD = ["bench.trial", "bench.tasks.classify", "torch.utils.flop_counter"]
 PR_SET_PDEATHSIG = 1
@@ -32,7 +32,7 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
     ready = wait([receiver, process.sentinel], limit and limit + GRACE_SECONDS)
     try:
         if not ready:
-            return gone(job, launch, "timeout", f"it ran for more than {limit:g} s", started)
+            return late(job, launch, started)
         outcome = receiver.recv()
     except EOFError:
         return gone(job, launch, "lost", "the process of this attempt was killed", started)

@@ -34,7 +34,7 @@ from . import fresh, nodes, reaper
 from .group import Conductor, Freer, lost_kind
 from .in_process import one_by_one
 from .queue import Queue, longest_first
-from .runner import GRACE_SECONDS, gone, raised
+from .runner import GRACE_SECONDS, gone, late, raised
 
 LOOK_SECONDS = 1.0  # how often deadlines are looked at
 GROW_SECONDS = 5.0  # how often the cluster's size is
@@ -207,8 +207,7 @@ class OnRay:
             result: Any = ray.get(reference, timeout=0)
         except GetTimeoutError:
             ray.kill(slot.actor)
-            limit = f"it ran for more than {launch.timeout(job):g} s" if job else ""
-            return job and gone(job, launch, "timeout", limit, slot.started)
+            return job and late(job, launch, slot.started)
         except (RayActorError, OutOfMemoryError) as error:
             ray.kill(slot.actor)
             if job is None:

@@ -55,6 +55,19 @@ def gone(job: Job, launch: Launch, kind: FailureKind, reason: str, started: floa
     return patiently(launch, lambda: _closed(job, launch, kind, reason, started))
 
 
+def late(job: Job, launch: Launch, started: float) -> Outcome:
+    """The outcome of a job that had to be killed, for it did not end at its time limit.
+
+    Where its store is away it is that which it waits for, and no sign that it is slow.
+    """
+    try:
+        ResultStore(launch.store).check_seen(launch.run_id)
+    except StoreError as error:
+        return gone(job, launch, "store", str(error), started)
+    reason = f"it ran for more than {launch.timeout(job):g} s"
+    return gone(job, launch, "timeout", reason, started)
+
+
 def _closed(job: Job, launch: Launch, kind: FailureKind, reason: str, started: float) -> Outcome:
     store = ResultStore(launch.store)
     for row in store.rows_of(job.trial.trial_id, job.phase):

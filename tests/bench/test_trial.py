@@ -136,6 +136,18 @@ def test_one_that_cannot_end_itself_is_killed(job, launch, store, tmp_path, monk
     assert store.marks(but_of="") == [m for m in store.marks() if m.phase == "run"]
 
 
+def test_one_that_waits_for_its_store_is_not_slow(job, launch, store, tmp_path, monkeypatch):
+    away, here = tmp_path / "away", tmp_path / "store"
+    monkeypatch.setattr(fresh, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(Launch, "timeout", lambda self, job: 0.5)
+    here.rename(away)
+    back = threading.Timer(3, lambda: away.rename(here))
+    back.start()
+    outcome = fresh.run_attempt(job, launch)
+    back.join()
+    assert (outcome.failure_kind, kinds(store)) == ("store", ["store"])
+
+
 def test_a_process_that_is_killed_is_lost_and_its_row_written(job, launch, store, tmp_path):
     (tmp_path / "do").write_text("kill")
     outcome = fresh.run_attempt(job, launch)
