@@ -152,13 +152,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:2000]
 
 
-def patiently(launch: Launch, do: Callable[[], T]) -> T:
-    """Do what needs the store of a run, though it be away for a while; a full disk stays full."""
+def patiently(launch: Launch, do: Callable[[ResultStore], T]) -> T:
+    """Do something with the store of a run, though it be away for a while; a full disk stays."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            ResultStore(launch.store).check_seen(launch.run_id)
-            return do()
+            store = ResultStore(launch.store)
+            store.check_seen(launch.run_id)
+            return do(store)
         except DiskFull:
             raise
         except StoreError:

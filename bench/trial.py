@@ -135,7 +135,7 @@ def run_attempt(
     trace: str | None = None
     mark = _mark(job, launch)
     # A mark would make a folder for itself where the store is not.
-    store = patiently(launch, lambda: ResultStore(launch.store))
+    store = patiently(launch, lambda store: store)
     with store.mark(mark):
         if elsewhere := _elsewhere(job, launch, store, mark):
             return Outcome(job, None, None, 0.0, elsewhere)
@@ -151,7 +151,7 @@ def run_attempt(
         found = made or Made(Measured(), b"", _device_name(job, launch), True)
         if found.weights:
             trial_id = job.trial.trial_id
-            patiently(launch, lambda: store.write_checkpoint(trial_id, found.weights))
+            patiently(launch, lambda store: store.write_checkpoint(trial_id, found.weights))
         attempt = Attempt(
             **job.fields(launch),
             status="done" if failure is None else "failed",
@@ -167,7 +167,7 @@ def run_attempt(
             timings=found.measured.timings,
             pictures=found.measured.pictures,
         )
-        patiently(launch, lambda: store.write(attempt))
+        patiently(launch, lambda store: store.write(attempt))
         if job.phase == "accuracy" and kind in (None, "diverged"):
             store.remove_partial(job.trial.trial_id)
     return Outcome(job, failure, kind, seconds)

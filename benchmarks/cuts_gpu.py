@@ -17,13 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from sampler_gpu import SHAPES
+from sampler_gpu import SHAPES, Item, captured, gradient, item_of, rotation, thetas_of, with_map
 from torch import Tensor
 
-from bench.measurement import rotated
-from bench.tasks.workloads.thetas import random_thetas
-from stn_core import transforms
-from stn_core.kernels import fused
 from stn_core.kernels.gpu import launch
 
 CASES = [
@@ -32,10 +28,9 @@ CASES = [
     ("feat32x8", "channels_last"), ("inc14", "channels_last"), ("img224", "bfloat16"),
     ("feat32", "bfloat16"), ("attn", "float32"), ("cub448", "float32"), ("deep128", "float32"),
 ]  # fmt: skip
-KERNELS = ("forward", "by_map", "by_image")
 # Cuts that one process compiles in a turn.
 TURN = 6
-Item = tuple[Tensor, Tensor, Tensor]
+CUDA = torch.device("cuda")
 
 
 class Cut(NamedTuple):
@@ -78,44 +73,35 @@ def choose(kernel: str, shape: str, cut: Cut) -> None:
     launch._in_turns = lambda *_: {**chosen, "GROUP": cut.group}
 
 
-def item(shape: str, case: str) -> Item:
-    """An image, its matrices and the gradient of the output."""
-    sizes, side, kind = SHAPES[shape]
-    generator = torch.Generator().manual_seed(0)
-    theta = random_thetas(transforms.Affine(), sizes[0], kind, generator).cuda().view(-1, 2, 3)
-    dtype = torch.bfloat16 if case == "bfloat16" else torch.float32
-    form = torch.channels_last if case == "channels_last" else torch.contiguous_format
-    both = (torch.randn(s, device="cuda", dtype=dtype) for s in (sizes, (*sizes[:2], side, side)))
-    image, upstream = (t.contiguous(memory_format=form) for t in both)
-    return image, theta, upstream
+def inputs(shape: str, case: str) -> Callable[[], Item]:
+    """What makes an image, its matrices and the gradient of the output."""
+    theta = thetas_of(shape, CUDA)
+    return lambda: with_map(item_of(shape, case, theta), "gather", SHAPES[shape][1])
 
 
-def step(kernel: str, case: str) -> Callable[[Item], Tensor]:
-    """A call of one kernel."""
-    is_last, options = case == "channels_last", {"border": False, "align_corners": False}
+def by_map(item: Item) -> Tensor:
+    """The gradient by the matrices alone."""
+    image, matrix, upstream = item
+    run = torch.ops.stn_core.warp_backward.default
+    return run(upstream, image, matrix, None, False, False, False, False, True)[1]
 
-    def run(given: Item) -> Tensor:
-        image, theta, upstream = given
-        at = fused._steps(upstream, is_last)
-        if kernel == "forward":
-            result = torch.empty_like(upstream)
-            launch.forward(image, theta, result, at, nearest=False, **options)
-        elif kernel == "by_map":
-            result = torch.empty_like(theta)
-            launch.by_map(upstream, at, image, theta, result, **options)
-        else:
-            result = torch.empty_like(image)
-            to = fused._steps(result, is_last)
-            launch.by_image(upstream, at, theta, result, to, nearest=False, **options)
-        return result
 
-    return run
+def forward(item: Item) -> Tensor:
+    """The warped image."""
+    image, matrix, upstream = item
+    run = torch.ops.stn_core.warp.default
+    return run(image, matrix, None, *upstream.shape[2:], False, False, False)
+
+
+KERNELS: dict[str, Callable[[Item], Tensor]] = {
+    "forward": forward, "by_map": by_map, "by_image": gradient,
+}  # fmt: skip
 
 
 def compiled(part: tuple[str, str, str, list[Cut]]) -> None:
     """Leave some cuts of a kernel in Triton's cache."""
     kernel, shape, case, some = part
-    given, run = item(shape, case), step(kernel, case)
+    given, run = inputs(shape, case)(), KERNELS[kernel]
     for cut in some:
         choose(kernel, shape, cut)
         run(given)
@@ -124,11 +110,7 @@ def compiled(part: tuple[str, str, str, list[Cut]]) -> None:
 
 def microseconds(run: Callable[[Item], Tensor], items: list[Item]) -> float:
     """Median of a call, over replays of a graph of a call for each input."""
-    run(items[0])
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = [run(each) for each in items]
+    graph, kept = captured(run, items)
     times: list[float] = []
     begun = time.perf_counter()
     while len(times) < 5 or time.perf_counter() - begun < 0.004:
@@ -156,20 +138,18 @@ def main() -> None:
         for _ in pool.imap_unordered(compiled, parts):
             pass
     rules, results = (launch._cut, launch._in_turns), []
-    for kernel, shape, case, some in every:
-        make = rotated(lambda s=shape, c=case: item(s, c), torch.device("cuda"))
-        first = make()
-        items = [first, *itertools.takewhile(lambda each, f=first: each is not f, iter(make, None))]
-        run = step(kernel, case)
-        launch._cut, launch._in_turns = rules
-        chosen, times = microseconds(run, items), []
-        for cut in some:
-            choose(kernel, shape, cut)
-            times.append((microseconds(run, items), cut))
-        best = [(round(t, 2), *cut) for t, cut in sorted(times)[:4]]
-        print(shape, case, kernel, f"chosen {chosen:.2f}", "best", best, flush=True)
-        results.append([kernel, shape, case, chosen, sorted(times)])
-        (asked.out / "cuts.json").write_text(json.dumps(results))
+    for shape, case in CASES:
+        items = rotation(inputs(shape, case), CUDA)
+        for kernel, run in KERNELS.items():
+            launch._cut, launch._in_turns = rules
+            chosen, times = microseconds(run, items), []
+            for cut in cuts(kernel, shape, case):
+                choose(kernel, shape, cut)
+                times.append((microseconds(run, items), cut))
+            best = [(round(t, 2), *cut) for t, cut in sorted(times)[:4]]
+            print(shape, case, kernel, f"chosen {chosen:.2f}", "best", best, flush=True)
+            results.append([kernel, shape, case, chosen, sorted(times)])
+            (asked.out / "cuts.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -48,22 +48,16 @@ Item = tuple[Tensor, ...]
 
 def rows(name: str, device: torch.device) -> list[dict[str, Any]]:
     """All measurements of a shape."""
-    shape, side, kind = SHAPES[name]
-    generator = torch.Generator().manual_seed(0)
-    theta = random_thetas(transforms.Affine(), shape[0], kind, generator).to(device)
+    shape, side, _ = SHAPES[name]
+    theta = thetas_of(name, device)
     warps = {"torch": of_torch(side), "fused": of_fused(side)}
     found = []
     for case in CASES:
         if case == "channels_last" and shape[1] < 16:
             continue
-        form = torch.channels_last if case == "channels_last" else torch.contiguous_format
-        dtype = torch.bfloat16 if case == "bfloat16" else torch.float32
 
-        def make(form=form, dtype=dtype) -> Item:
-            sizes = shape, (*shape[:2], side, side)
-            image, upstream = (torch.randn(size, device=device, dtype=dtype) for size in sizes)
-            image, upstream = (t.contiguous(memory_format=form) for t in (image, upstream))
-            return image, theta.clone(), upstream
+        def make(case=case) -> Item:
+            return item_of(name, case, theta)
 
         floor, errors = least_bytes(make(), side), errors_of(warps, make())
         label = {"shape": name, "case": case, "channels": shape[1], "is_beyond": name in BEYOND}
@@ -81,6 +75,24 @@ def rows(name: str, device: torch.device) -> list[dict[str, Any]]:
         }
         found.append(label | {"what": "gradient", "times": times})
     return found
+
+
+def thetas_of(name: str, device: torch.device) -> Tensor:
+    """The thetas of a shape, the same at each call."""
+    shape, _, kind = SHAPES[name]
+    generator = torch.Generator().manual_seed(0)
+    return random_thetas(transforms.Affine(), shape[0], kind, generator).to(device)
+
+
+def item_of(name: str, case: str, theta: Tensor) -> Item:
+    """An image of a shape, a theta of its own, and the gradient of the output."""
+    shape, side, _ = SHAPES[name]
+    form = torch.channels_last if case == "channels_last" else torch.contiguous_format
+    dtype = torch.bfloat16 if case == "bfloat16" else torch.float32
+    sizes = shape, (*shape[:2], side, side)
+    image, upstream = (torch.randn(size, device=theta.device, dtype=dtype) for size in sizes)
+    image, upstream = (t.contiguous(memory_format=form) for t in (image, upstream))
+    return image, theta.clone(), upstream
 
 
 def of_torch(side: int) -> Warp:
@@ -165,19 +177,33 @@ def timed(
     run: Callable[[Item], Any], make: Callable[[], Item], mode: str, device: torch.device
 ) -> float:
     """Median microseconds of a call."""
-    count = 0
-
-    def counted() -> Item:
-        nonlocal count
-        count += 1
-        return make()
-
-    following = rotated(counted, device)
     if mode == "eager":
+        following = rotated(make, device)
         return median(lambda: run(following()), device)
-    items = [following() for _ in range(count)]
+    items = rotation(make, device)
     if device.type != "cuda":
-        return median(lambda: [run(item) for item in items], device) / count
+        return median(lambda: [run(item) for item in items], device) / len(items)
+    graph, kept = captured(run, items)
+    try:
+        return median(graph.replay, device) / len(kept)
+    finally:
+        graph.reset()
+
+
+def rotation(make: Callable[[], Item], device: torch.device) -> list[Item]:
+    """The inputs that `rotated` gives in turn."""
+    items: list[Item] = []
+
+    def kept() -> Item:
+        items.append(make())
+        return items[-1]
+
+    rotated(kept, device)
+    return items
+
+
+def captured(run: Callable[[Item], Any], items: list[Item]) -> tuple[torch.cuda.CUDAGraph, list]:
+    """A CUDA graph of a call for each of the inputs, and their results."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -188,10 +214,7 @@ def timed(
     with torch.cuda.graph(graph, stream=stream):
         # All results are kept, or a second call would write where the first one did.
         kept = [run(item) for item in items]
-    try:
-        return median(graph.replay, device) / len(kept)
-    finally:
-        graph.reset()
+    return graph, kept
 
 
 def median(run: Callable[[], object], device: torch.device) -> float:

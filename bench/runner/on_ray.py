@@ -239,9 +239,9 @@ class OnRay:
         busy = sum(slot.job is not None for slot in self._slots.values())
         wanted = max(1, min(room, busy + jobs))
         if phase.workers > 1 and self._freer is None:
-            self._freer = _freer()
+            self._freer = _started(Freer)
         for _ in range(count, wanted):
-            actor = _conductor() if phase.workers > 1 else _worker(phase, device)
+            actor = _started(Conductor) if phase.workers > 1 else _worker(phase, device)
             self._slots[actor.place.remote()] = _Slot(actor)
         starting = [ref for ref, slot in self._slots.items() if slot.job is None]
         for reference in starting[: max(0, count - max(1, room))]:
@@ -290,13 +290,7 @@ class _Timer:
         return fresh.run_attempt(job, launch)
 
 
-def _conductor() -> Any:
-    actor: Any = Conductor
-    return actor.remote()
-
-
-def _freer() -> Any:
-    actor: Any = Freer
+def _started(actor: Any) -> Any:
     return actor.remote()
 
 

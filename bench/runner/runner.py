@@ -52,7 +52,7 @@ def gone(job: Job, launch: Launch, kind: FailureKind, reason: str, started: floa
 
     Where the worker has written it and could say no more, the row stands.
     """
-    return patiently(launch, lambda: _closed(job, launch, kind, reason, started))
+    return patiently(launch, lambda store: _closed(store, job, launch, kind, reason, started))
 
 
 def late(job: Job, launch: Launch, started: float) -> Outcome:
@@ -68,8 +68,9 @@ def late(job: Job, launch: Launch, started: float) -> Outcome:
     return gone(job, launch, "timeout", reason, started)
 
 
-def _closed(job: Job, launch: Launch, kind: FailureKind, reason: str, started: float) -> Outcome:
-    store = ResultStore(launch.store)
+def _closed(
+    store: ResultStore, job: Job, launch: Launch, kind: FailureKind, reason: str, started: float
+) -> Outcome:
     for row in store.rows_of(job.trial.trial_id, job.phase):
         if (row["run_id"], row["attempt"]) == (launch.run_id, job.attempt):
             return Outcome(job, row["failure"], row["failure_kind"], row["seconds"])

@@ -2,9 +2,10 @@ import pytest
 import torch
 from jaxtyping import config
 
-from stn_core.kernels import library
+from stn_core.kernels import build, library
 
-PROCESSORS = ["portable", "avx2", "avx512"]
+# From the narrowest vectors to the widest.
+PROCESSORS = [*reversed(build.PROCESSORS)]
 
 
 @pytest.fixture

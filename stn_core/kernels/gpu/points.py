@@ -172,3 +172,13 @@ def which(channel, channels, WHOLE: tl.constexpr):
 def read(at, mask):
     """Pixels in float32, 0 where there are none."""
     return tl.load(at, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def corners(at, step_y, step_x, mask, is_y0, is_y1, is_x0, is_x1):
+    """The four pixels beside points, by rows, from pointers to the first ones."""
+    # From pointer to pointer: a step of one number costs no instruction.
+    south = at + step_y
+    nw, ne = read(at, mask & is_y0 & is_x0), read(at + step_x, mask & is_y0 & is_x1)
+    sw, se = read(south, mask & is_y1 & is_x0), read(south + step_x, mask & is_y1 & is_x1)
+    return nw, ne, sw, se

@@ -13,6 +13,7 @@ from .points import (
     SIZES,
     by_channel,
     by_pixel,
+    corners,
     middle,
     offset,
     place,
@@ -51,15 +52,14 @@ def forward(
     for c in range(first, tl.minimum(first + GROUP, channels), DEPTH):
         channel = c + tl.arange(0, DEPTH)
         mask = which(channel, channels, WHOLE)
-        # From pointer to pointer: a step of one number costs no instruction.
         start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c)
         start += from_nw
-        value = read(start, mask & is_y0 & is_x0)
-        if not NEAREST:
-            south = start + image_y
-            ne = read(start + image_x, mask & is_y0 & is_x1)
-            sw = read(south, mask & is_y1 & is_x0)
-            se = read(south + image_x, mask & is_y1 & is_x1)
+        if NEAREST:
+            value = read(start, mask & is_y0 & is_x0)
+        else:
+            value, ne, sw, se = corners(
+                start, image_y, image_x, mask, is_y0, is_y1, is_x0, is_x1
+            )  # fmt: skip
             value += fx * (ne - value)
             value += fy * (sw + fx * (se - sw) - value)
         value = tl.where(is_found, value, float("nan"))
@@ -102,11 +102,7 @@ def slopes(
         mask = which(channel, channels, WHOLE)
         start = image + n.to(tl.int64) * image_n + by_channel(channel.to(INDEX) * image_c)
         start += from_nw
-        south = start + image_y
-        nw = read(start, mask & is_y0 & is_x0)
-        ne = read(start + image_x, mask & is_y0 & is_x1)
-        sw = read(south, mask & is_y1 & is_x0)
-        se = read(south + image_x, mask & is_y1 & is_x1)
+        nw, ne, sw, se = corners(start, image_y, image_x, mask, is_y0, is_y1, is_x0, is_x1)
         at = gradient + n.to(tl.int64) * gradient_n + pixel
         at += by_channel(channel.to(INDEX) * gradient_c)
         g = read(at, mask & is_found)
