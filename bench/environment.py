@@ -58,6 +58,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1)
 def cpu_name() -> str:
     """The processor's name as the kernel gives it."""
     try:

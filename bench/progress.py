@@ -112,7 +112,7 @@ def follow(events: Iterable[Event], console: Console) -> Tally:
         for event in events:
             tally.take(event)
             if text := _words(event):
-                live.console.print(text, markup=False)
+                live.console.out(text, highlight=False)
         tally.enter("")
         live.update(Text(""))
     return tally

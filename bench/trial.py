@@ -325,7 +325,9 @@ def _reproducible(job: Job) -> Iterator[list[str]]:
         torch.use_deterministic_algorithms(True, warn_only=True)
     random.seed(job.trial.seed)
     np.random.seed(job.trial.seed)
-    torch.manual_seed(job.trial.seed)
+    # `torch.manual_seed` turns to every kind of device there might be, each at some cost.
+    generator = torch if job.trial.device == "cuda" else torch.default_generator
+    generator.manual_seed(job.trial.seed)
     without_kernel: list[str] = []
     try:
         with warnings.catch_warnings(record=True) as caught:

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as fs
@@ -28,18 +29,24 @@ def open_location(location: str | Path) -> tuple[fs.FileSystem, str]:
     """File system and path of a store: a folder, or `s3://…`, `gs://…` through `pyarrow.fs`."""
     text = str(location)
     if "://" not in text:
-        folder = Path(text).expanduser().resolve()
-        try:
-            there = next(place for place in (folder, *folder.parents) if place.exists())
-        except OSError as error:  # a mount whose server is gone
-            raise StoreError(f"store {text}: cannot be read: {error}") from error
-        if not there.is_dir():
-            raise InfrastructureError(f"store {text}: {there} is not a folder")
-        return fs.LocalFileSystem(), str(folder)
+        folder = os.path.realpath(os.path.expanduser(text))
+        if not os.path.isdir(folder):
+            _refuse_no_folder(text, Path(folder))
+        return fs.LocalFileSystem(), folder
     try:
         return fs.FileSystem.from_uri(text)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InfrastructureError(f"store {text}: cannot be opened: {error}") from None
+
+
+def _refuse_no_folder(text: str, folder: Path) -> None:
+    """What is not there yet can be made, but not behind a file, or on a mount that is gone."""
+    try:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+    except OSError as error:
+        raise StoreError(f"store {text}: cannot be read: {error}") from error
+    if not there.is_dir():
+        raise InfrastructureError(f"store {text}: {there} is not a folder")
 
 
 def write_whole(system: fs.FileSystem, path: str, content: bytes, *, durable: bool = True) -> None:
@@ -58,28 +65,34 @@ def write_whole(system: fs.FileSystem, path: str, content: bytes, *, durable: bo
             with system.open_output_stream(path) as stream:
                 stream.write(content)
             return
-        final = Path(path)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+        folder, _, name = path.rpartition("/")
+        os.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
         try:
             with open(temporary, "wb") as stream:
                 stream.write(content)
                 if durable:
                     stream.flush()
                     os.fsync(stream.fileno())
-            os.replace(temporary, final)
-        finally:
-            temporary.unlink(missing_ok=True)
-        if not durable:
-            return
-        folder = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        if durable:
+            _sync_folder(folder)
     except OSError as error:
         kind = DiskFull if error.errno in FULL else StoreError
         raise kind(f"store: cannot write {path}: {error}") from error
+
+
+def _sync_folder(folder: str) -> None:
+    """Have the names in a folder outlive a crash of the machine."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_bytes(system: fs.FileSystem, path: str) -> bytes:
@@ -89,8 +102,12 @@ def read_bytes(system: fs.FileSystem, path: str) -> bytes:
         FileNotFoundError: There is none.
         StoreError: The store cannot be read.
     """
-    with _reading(path), system.open_input_stream(path) as stream:
-        return stream.read()
+    with _reading(path):
+        if isinstance(system, fs.LocalFileSystem):  # Arrow's own way takes five times as long
+            with open(path, "rb") as file:
+                return file.read()
+        with system.open_input_stream(path) as stream:
+            return stream.read()
 
 
 def list_files(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
@@ -124,9 +141,16 @@ def _entries(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
 
 
 def to_parquet(table: pa.Table) -> tuple[str, bytes]:
-    """Parquet bytes of a table, and their sha256, which goes into the file's name."""
+    """Parquet bytes of a table, and their sha256, which goes into the file's name.
+
+    Of a single row dictionaries and statistics would say all once more: without them, and with
+    lighter compression, it takes half the time to write and to read, and half the room.
+    """
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    form: dict[str, Any] = {"compression": "zstd"}
+    if table.num_rows == 1:
+        form = {"compression": "snappy", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, buffer, write_page_checksum=True, **form)
     content = buffer.getvalue()
     return hashlib.sha256(content).hexdigest(), content
 
@@ -143,8 +167,10 @@ def from_parquet(content: bytes, digest: str, columns: list[str] | None = None) 
         raise Corrupt("its content does not have the hash in its name")
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
-        there = file.schema_arrow.names
-        wanted = [name for name in columns or there if name in there]
+        wanted = columns
+        if columns is not None:
+            there = file.schema_arrow.names
+            wanted = [name for name in columns if name in there]
         return file.read(columns=wanted, use_threads=len(content) > LARGE)
     except pa.ArrowInvalid as error:
         raise Corrupt("its content is not Parquet") from error

@@ -7,7 +7,8 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import psutil
@@ -80,7 +81,7 @@ def marked(system: fs.FileSystem, folder: str, mark: Mark) -> Iterator[None]:
     stop = threading.Event()
 
     def write(first: bool = False) -> None:
-        content = {**asdict(mark), "beat": time.time()}
+        content = {**vars(mark), "beat": time.time()}
         with contextlib.suppress(Exception):
             if system.get_file_info(folder).type == fs.FileType.NotFound and not first:
                 return
@@ -128,5 +129,9 @@ def check_seen(system: fs.FileSystem, folder: str, run_id: str, location: str) -
 
 def this_process() -> tuple[str, int, float]:
     """Host, process number, and when the process began, as a mark names its worker."""
-    process = psutil.Process()
-    return os.uname().nodename, process.pid, process.create_time()
+    return os.uname().nodename, os.getpid(), _begun(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _begun(pid: int) -> float:
+    return psutil.Process(pid).create_time()

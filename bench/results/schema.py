@@ -1,6 +1,5 @@
 """What one attempt leaves behind: the row of the store, version 2."""
 
-import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -220,7 +219,9 @@ READ_SCHEMA = SCHEMA.append(pa.field("file", _TEXT, nullable=False))
 
 def to_table(attempt: Attempt) -> pa.Table:
     """The attempt as a table of one row."""
-    row: dict[str, Any] = dataclasses.asdict(attempt)
+    row: dict[str, Any] = dict(vars(attempt))
+    for name in ("metrics", "curves", "timings", "pictures"):
+        row[name] = [vars(item) for item in row[name]]
     return pa.Table.from_pylist([row], schema=SCHEMA)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.fs as fs
 
 from ..errors import BenchError, InfrastructureError, StoreError
 from .files import (
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 NAMED = ["trial_id", "phase", "attempt"]
 # A table of one row takes ten times the memory of its row, so they are put together by so many.
 TOGETHER = 250
-# So many files are read at once: from a bucket each takes as long as an answer from there.
-THREADS = 8
+# So many files are read at once. From a bucket each takes as long as an answer from there; from a
+# folder more are in each other's way, for half of reading is Python's.
+THREADS_AWAY, THREADS_HERE = 8, 2
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,9 @@ class ResultStore:
 
         def read(info: Any) -> pa.Table | None:
             try:
-                return self._table(folder, info, needed).select(fields.names).cast(fields)
+                table = self._table(folder, info, needed)
+                same = table.schema.equals(fields)
+                return table if same else table.select(fields.names).cast(fields)
             except FileNotFoundError:
                 gone.add(info.base_name)
             except Corrupt:
@@ -318,7 +322,8 @@ class ResultStore:
             return None
 
         infos = self._list(folder)
-        with ThreadPoolExecutor(THREADS) as pool:
+        here = isinstance(self._system, fs.LocalFileSystem)
+        with ThreadPoolExecutor(THREADS_HERE if here else THREADS_AWAY) as pool:
             for i in range(0, len(infos), TOGETHER):
                 some = infos[i : i + TOGETHER]
                 found = [table for table in pool.map(read, some) if table is not None]
@@ -331,7 +336,7 @@ class ResultStore:
         table = self._known(table, name)
         if folder == "attempts":
             _check_name(table, name, digest)
-            table = table.append_column("file", [[name]])
+            table = table.append_column(READ_SCHEMA.field("file"), [[name]])
         return table
 
     def _known(self, table: pa.Table, name: str) -> pa.Table:

@@ -34,17 +34,17 @@ class Conductor:
     What it has started ends with it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, launch: Launch) -> None:
         os.environ.update(SETTINGS)
         from .. import trial
 
-        self._trial = trial
+        self._trial, self._launch = trial, launch
 
     def place(self) -> nodes.Place:
         return nodes.this_place(())
 
-    def run(self, job: Job, launch: Launch) -> Outcome:
-        return self._trial.run_attempt(job, launch, self._train)
+    def run(self, job: Job) -> Outcome:
+        return self._trial.run_attempt(job, self._launch, self._train)
 
     def _train(self, job: Job, launch: Launch) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError

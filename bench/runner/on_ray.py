@@ -123,9 +123,9 @@ class OnRay:
         shared, lost = launch.resources.accuracy.workers > 1, "there is none"
         for reference, slot in [*self._slots.items()][:CHECKS]:
             # A conductor has no device.
-            worker = _worker(launch.resources.accuracy, device) if shared else slot.actor
+            worker = _worker(launch, device) if shared else slot.actor
             try:
-                return ray.get(worker.check.remote(study, device, launch))
+                return ray.get(worker.check.remote(study))
             except RayTaskError as error:
                 raise error.cause from None
             except RayActorError as error:
@@ -142,7 +142,7 @@ class OnRay:
             while self._idle and (job := queue.take()) is not None:
                 slot = self._idle.pop()
                 slot.job, slot.started = job, time.time()
-                self._slots[slot.actor.run.remote(job, launch)] = slot
+                self._slots[slot.actor.run.remote(job)] = slot
                 yield Event("started", job=job, place=str(slot.place))
             if self._idle and not queue and self._timer is None:
                 # A slot that has nothing left to train gets the timing process ready.
@@ -174,7 +174,7 @@ class OnRay:
             self._timer, started = timer, time.time()
             try:
                 ray.get(timer.wait_for_end.remote(before))
-                return ray.get(timer.run.remote(job, launch))
+                return ray.get(timer.run.remote(job))
             except (RayActorError, OutOfMemoryError) as error:
                 self._timer = None
                 return _lost(error, job, launch, started)
@@ -239,9 +239,9 @@ class OnRay:
         busy = sum(slot.job is not None for slot in self._slots.values())
         wanted = max(1, min(room, busy + jobs))
         if phase.workers > 1 and self._freer is None:
-            self._freer = _started(Freer)
+            self._freer = _freer()
         for _ in range(count, wanted):
-            actor = _started(Conductor) if phase.workers > 1 else _worker(phase, device)
+            actor = (_conductor if phase.workers > 1 else _worker)(launch, device)
             self._slots[actor.place.remote()] = _Slot(actor)
         starting = [ref for ref, slot in self._slots.items() if slot.job is None]
         for reference in starting[: max(0, count - max(1, room))]:
@@ -249,54 +249,61 @@ class OnRay:
 
     def _start_timer(self, launch: Launch, device: str) -> Any:
         timer: Any = _Timer.options(**_request(launch.resources.timing, device))
-        return timer.remote(device)
+        return timer.remote(device, launch)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class _Worker:
     """A warm process that keeps torch and its data from trial to trial."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, launch: Launch) -> None:
         _hide_gpus(device)
         from .. import trial
 
-        self._trial = trial
+        self._trial, self._device, self._launch = trial, device, launch
 
     def place(self) -> nodes.Place:
         return nodes.this_place(ray.get_gpu_ids())
 
-    def check(self, study: Study, device: str, launch: Launch) -> None:
-        self._trial.check_study(study, device, launch)
+    def check(self, study: Study) -> None:
+        self._trial.check_study(study, self._device, self._launch)
 
-    def run(self, job: Job, launch: Launch) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         from .logs import kept
 
-        with kept(job, launch):
-            return self._trial.run_attempt(job, launch)
+        with kept(job, self._launch):
+            return self._trial.run_attempt(job, self._launch)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class _Timer:
     """Holds the resources of timing, and makes each attempt in a fresh process of its own."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, launch: Launch) -> None:
         _hide_gpus(device)
+        self._launch = launch
         fresh.warm_up()
 
     def wait_for_end(self, before: list[nodes.Place]) -> None:
         nodes.wait_for_end(before)
 
-    def run(self, job: Job, launch: Launch) -> Outcome:
-        return fresh.run_attempt(job, launch)
+    def run(self, job: Job) -> Outcome:
+        return fresh.run_attempt(job, self._launch)
 
 
-def _started(actor: Any) -> Any:
+def _freer() -> Any:
+    actor: Any = Freer
     return actor.remote()
 
 
-def _worker(phase: Accuracy, device: str) -> Any:
+def _conductor(launch: Launch, device: str) -> Any:
+    actor: Any = Conductor
+    return actor.remote(launch)
+
+
+def _worker(launch: Launch, device: str) -> Any:
     actor: Any = _Worker
-    return actor.options(**_request(phase, device)).remote(device)
+    return actor.options(**_request(launch.resources.accuracy, device)).remote(device, launch)
 
 
 @ray.remote(num_cpus=0, max_retries=0)
