@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Literal
 import psutil
 import pyarrow.fs as fs
 
+from ..beat import every
 from ..errors import StoreError
 from .files import list_files, read_bytes, write_whole
 
@@ -78,27 +78,18 @@ def marked(system: fs.FileSystem, folder: str, mark: Mark) -> Iterator[None]:
     marked there would be taken for the store.
     """
     path = f"{folder}/{mark.name}{uuid.uuid4().hex[:8]}.json"
-    stop = threading.Event()
 
     def write(first: bool = False) -> None:
         content = {**vars(mark), "beat": time.time()}
         with contextlib.suppress(Exception):
-            if system.get_file_info(folder).type == fs.FileType.NotFound and not first:
-                return
-            write_whole(system, path, json.dumps(content).encode(), durable=False)
-
-    def beat() -> None:
-        while not stop.wait(HEARTBEAT_SECONDS):
-            write()
+            if first or system.get_file_info(folder).type != fs.FileType.NotFound:
+                write_whole(system, path, json.dumps(content).encode(), durable=False)
 
     write(first=True)
-    heart = threading.Thread(target=beat, daemon=True, name="heartbeat")
-    heart.start()
     try:
-        yield
+        with every(HEARTBEAT_SECONDS, write):
+            yield
     finally:
-        stop.set()
-        heart.join()
         with contextlib.suppress(OSError):
             system.delete_file(path)
 

@@ -43,8 +43,8 @@ class Conductor:
     def place(self) -> nodes.Place:
         return nodes.this_place(())
 
-    def run(self, job: Job) -> Outcome:
-        return self._trial.run_attempt(job, self._launch, self._train)
+    def run(self, jobs: tuple[Job, ...]) -> list[Outcome]:
+        return [self._trial.run_attempt(job, self._launch, self._train) for job in jobs]
 
     def _train(self, job: Job, launch: Launch) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError

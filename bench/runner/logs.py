@@ -4,9 +4,9 @@ import contextlib
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 
+from ..beat import every
 from ..jobs import Job, Launch
 from ..results import ResultStore
 
@@ -23,7 +23,6 @@ def kept(job: Job, launch: Launch, rank: int = 0) -> Iterator[None]:
     """
     store, worker = ResultStore(launch.store), f".worker{rank}" if rank else ""
     name = f"{job.key}.{launch.run_id}{worker}"
-    stop = threading.Event()
     with tempfile.TemporaryFile() as file:
         stored = 0
 
@@ -37,18 +36,10 @@ def kept(job: Job, launch: Launch, rank: int = 0) -> Iterator[None]:
                     store.write_log(name, content)
                     stored = size
 
-        def watch() -> None:
-            while not stop.wait(FLUSH_SECONDS):
-                flush()
-
-        watcher = threading.Thread(target=watch, daemon=True, name="log")
         try:
-            with _turned(file.fileno()):
-                watcher.start()
+            with every(FLUSH_SECONDS, flush), _turned(file.fileno()):
                 yield
         finally:
-            stop.set()
-            watcher.join()
             flush()
 
 

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..environment import code_hash, usable_cpus
 from ..errors import BenchError, InfrastructureError
-from ..jobs import Event, Job, Launch, Outcome
+from ..jobs import Event, Job, Launch, Outcome, patiently
 from ..results import ResultStore
 from ..study import Study
 from ..study.schema import Accuracy, Timing
@@ -34,7 +34,7 @@ from . import fresh, nodes, reaper
 from .group import Conductor, Freer, lost_kind
 from .in_process import one_by_one
 from .queue import Queue, longest_first
-from .runner import GRACE_SECONDS, gone, late, raised
+from .runner import GRACE_SECONDS, finished, gone, late, raised
 
 LOOK_SECONDS = 1.0  # how often deadlines are looked at
 GROW_SECONDS = 5.0  # how often the cluster's size is
@@ -44,11 +44,11 @@ UNBORN = 20  # so many workers in a row may die before they work
 
 @dataclass
 class _Slot:
-    """A warm actor, what it has said of itself, and the job that it works at."""
+    """A warm actor, what it has said of itself, and the jobs that it works at, in their order."""
 
     actor: Any
     place: nodes.Place | None = None
-    job: Job | None = None
+    jobs: tuple[Job, ...] = ()
     started: float = 0.0
 
 
@@ -138,19 +138,25 @@ class OnRay:
         queue, grown = Queue(longest_first(jobs), launch), time.monotonic()
         waiting = _Waiting()
         device = jobs[0].trial.device if jobs else ""
-        while queue or any(slot.job for slot in self._slots.values()):
-            while self._idle and (job := queue.take()) is not None:
+        while queue or any(slot.jobs for slot in self._slots.values()):
+            while self._idle and (some := queue.take_some()):
                 slot = self._idle.pop()
-                slot.job, slot.started = job, time.time()
-                self._slots[slot.actor.run.remote(job)] = slot
-                yield Event("started", job=job, place=str(slot.place))
+                slot.jobs, slot.started = some, time.time()
+                self._slots[slot.actor.run.remote(some)] = slot
+                yield Event("started", job=some[0], place=str(slot.place))
             if self._idle and not queue and self._timer is None:
                 # A slot that has nothing left to train gets the timing process ready.
                 ray.kill(self._idle.pop().actor)
                 self._timer = self._start_timer(launch, device)
             for reference in self._wait(launch):
                 slot = self._slots.pop(reference)
-                if outcome := self._ended(reference, slot, launch):
+                outcomes, left = self._ended(reference, slot, launch)
+                queue.put_back(left)
+                if outcomes and not left:
+                    queue.took(tuple(o.job for o in outcomes), time.time() - slot.started)
+                for i, outcome in enumerate(outcomes):
+                    if i:
+                        yield Event("started", job=outcome.job, place=str(slot.place))
                     yield queue.ended(outcome, str(slot.place))
                 if slot not in self._idle:
                     grown = 0.0
@@ -197,53 +203,58 @@ class OnRay:
         limit = launch.resources.accuracy.timeout
         if limit is not None and not ended:
             latest = time.time() - limit - GRACE_SECONDS
-            ended = [r for r, slot in self._slots.items() if slot.job and slot.started < latest]
+            ended = [r for r, slot in self._slots.items() if slot.jobs and slot.started < latest]
         return ended
 
-    def _ended(self, reference: Any, slot: _Slot, launch: Launch) -> Outcome | None:
-        """What a reference came to; a slot that lives is idle again, one that is gone is left."""
-        job, slot.job = slot.job, None
+    def _ended(
+        self, reference: Any, slot: _Slot, launch: Launch
+    ) -> tuple[list[Outcome], tuple[Job, ...]]:
+        """What a reference came to, and of its jobs those that did not begin.
+
+        A slot that lives is idle again, one that is gone is left.
+        """
+        jobs, slot.jobs = slot.jobs, ()
         try:
             result: Any = ray.get(reference, timeout=0)
         except GetTimeoutError:
             ray.kill(slot.actor)
-            return job and late(job, launch, slot.started)
+            return _cut_short(jobs, launch, lambda job: late(job, launch, slot.started))
         except (RayActorError, OutOfMemoryError) as error:
             ray.kill(slot.actor)
-            if job is None:
-                self._unborn += 1
-                if self._unborn > UNBORN:
-                    raise InfrastructureError(f"workers die while they start: {error}") from error
-                return None
-            return _lost(error, job, launch, slot.started)
+            self._unborn += not jobs
+            if self._unborn > UNBORN:
+                raise InfrastructureError(f"workers die while they start: {error}") from error
+            lost = error
+            return _cut_short(jobs, launch, lambda job: _lost(lost, job, launch, slot.started))
         except RayTaskError as error:
             self._idle.append(slot)
-            if job is None:
-                raise error.cause from None
-            return raised(error.cause, job, launch, slot.started)
-        if job is None:
+            cause = error.cause
+            if not jobs:
+                raise cause from None
+            return _cut_short(jobs, launch, lambda job: raised(cause, job, launch, slot.started))
+        if not jobs:
             self._idle.append(slot)
             slot.place, self._unborn = result, 0
-            return None
-        if result.failure and launch.resources.accuracy.workers > 1:
+            return [], ()
+        if launch.resources.accuracy.workers > 1 and any(outcome.failure for outcome in result):
             ray.kill(slot.actor)  # and so the workers that it leads
         else:
             self._idle.append(slot)
-        return result
+        return result, ()
 
     def _grow(self, launch: Launch, device: str, jobs: int) -> None:
         """Have a slot for every job that there is room for; what finds no room any more goes."""
         phase = launch.resources.accuracy
         room = nodes.slots(phase, device, nodes.alive(ray.nodes()))
         count = len(self._slots) + len(self._idle)
-        busy = sum(slot.job is not None for slot in self._slots.values())
+        busy = sum(len(slot.jobs) > 0 for slot in self._slots.values())
         wanted = max(1, min(room, busy + jobs))
         if phase.workers > 1 and self._freer is None:
             self._freer = _freer()
         for _ in range(count, wanted):
             actor = (_conductor if phase.workers > 1 else _worker)(launch, device)
             self._slots[actor.place.remote()] = _Slot(actor)
-        starting = [ref for ref, slot in self._slots.items() if slot.job is None]
+        starting = [ref for ref, slot in self._slots.items() if not slot.jobs]
         for reference in starting[: max(0, count - max(1, room))]:
             ray.kill(self._slots.pop(reference).actor)
 
@@ -268,11 +279,14 @@ class _Worker:
     def check(self, study: Study) -> None:
         self._trial.check_study(study, self._device, self._launch)
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, jobs: tuple[Job, ...]) -> list[Outcome]:
         from .logs import kept
 
-        with kept(job, self._launch):
-            return self._trial.run_attempt(job, self._launch)
+        outcomes = []
+        for job in jobs:
+            with kept(job, self._launch):
+                outcomes.append(self._trial.run_attempt(job, self._launch))
+        return outcomes
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -359,6 +373,23 @@ def _refuse_unreachable(address: str) -> None:
 def _request(phase: Accuracy | Timing, device: str) -> dict[str, Any]:
     cpus, gpus = nodes.share(phase, device)
     return {"num_cpus": cpus, "num_gpus": gpus, "label_selector": phase.label or None}
+
+
+def _cut_short(
+    jobs: tuple[Job, ...], launch: Launch, end: Callable[[Job], Outcome]
+) -> tuple[list[Outcome], tuple[Job, ...]]:
+    """Outcomes of jobs whose worker stopped in their midst, and the jobs that did not begin.
+
+    The first without a row is the one that it was at, and `end` writes it.
+    """
+    outcomes: list[Outcome] = []
+    for job in jobs[:-1]:
+        outcome = patiently(launch, lambda store, job=job: finished(store, job, launch))
+        if outcome is None:
+            break
+        outcomes.append(outcome)
+    stopped = len(outcomes)
+    return [*outcomes, *map(end, jobs[stopped : stopped + 1])], jobs[stopped + 1 :]
 
 
 def _lost(error: Exception, job: Job, launch: Launch, started: float) -> Outcome:

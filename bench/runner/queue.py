@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from ..jobs import Event, Job, Launch, Outcome
 
 LOOK_AGAIN_SECONDS = 2.0
+# Jobs that take so long together are given to a worker at once: asking costs as much as they do.
+MOMENT_SECONDS = 0.1
 
 
 class Queue:
@@ -19,6 +21,7 @@ class Queue:
         self._waiting, self._launch = deque(jobs), launch
         self._elsewhere: deque[tuple[float, Job]] = deque()
         self._failures: Counter[tuple[str, int | None, str]] = Counter()
+        self._paces: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._elsewhere)
@@ -30,6 +33,29 @@ class Queue:
         if self._elsewhere and self._elsewhere[0][0] <= time.monotonic():
             return self._elsewhere.popleft()[1]
         return None
+
+    def take_some(self) -> tuple[Job, ...]:
+        """The next job, and those after it that are known to take but a moment together."""
+        first = self.take()
+        if first is None:
+            return ()
+        some, seconds = [first], self._pace(first)
+        while (
+            self._waiting and (seconds := seconds + self._pace(self._waiting[0])) < MOMENT_SECONDS
+        ):
+            some.append(self._waiting.popleft())
+        return tuple(some)
+
+    def took(self, jobs: tuple[Job, ...], seconds: float) -> None:
+        """Remember how long jobs have kept a worker."""
+        self._paces.update((job.trial.variant, seconds / len(jobs)) for job in jobs)
+
+    def put_back(self, jobs: tuple[Job, ...]) -> None:
+        """Have jobs that did not begin be the next ones."""
+        self._waiting.extendleft(reversed(jobs))
+
+    def _pace(self, job: Job) -> float:
+        return self._paces.get(job.trial.variant, float("inf"))
 
     def ended(self, outcome: Outcome, place: str, *, next_: bool = False) -> Event:
         """Take notice of how a job ended; the event says whether it comes again.

@@ -68,12 +68,19 @@ def late(job: Job, launch: Launch, started: float) -> Outcome:
     return gone(job, launch, "timeout", reason, started)
 
 
-def _closed(
-    store: ResultStore, job: Job, launch: Launch, kind: FailureKind, reason: str, started: float
-) -> Outcome:
+def finished(store: ResultStore, job: Job, launch: Launch) -> Outcome | None:
+    """How a job of this run ended, by its row; None where it has none."""
     for row in store.rows_of(job.trial.trial_id, job.phase):
         if (row["run_id"], row["attempt"]) == (launch.run_id, job.attempt):
             return Outcome(job, row["failure"], row["failure_kind"], row["seconds"])
+    return None
+
+
+def _closed(
+    store: ResultStore, job: Job, launch: Launch, kind: FailureKind, reason: str, started: float
+) -> Outcome:
+    if outcome := finished(store, job, launch):
+        return outcome
     failure = f"{WORDS[kind]}: {reason}"[:500]
     store.write(job.cut_short(launch, kind, failure, started))
     for mark in store.marks():

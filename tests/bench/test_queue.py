@@ -88,3 +88,28 @@ def test_what_another_run_makes_comes_back_after_a_while(tmp_path, monkeypatch):
 def test_the_longest_come_first_and_what_is_not_known_before_them():
     jobs = [job("a", expected=1.0), job("b"), job("c", expected=3.0), job("d"), job("e", 1, 1.0)]
     assert [j.trial.trial_id for j in longest_first(jobs)] == ["b", "d", "c", "a", "e"]
+
+
+def some(queue):
+    return [j.trial.variant for j in queue.take_some()]
+
+
+def test_what_takes_but_a_moment_is_given_several_at_once(tmp_path):
+    queue = Queue([job(name) for name in "aaaaaabaa"], launch(tmp_path))
+    assert some(queue) == ["a"], "nobody knows yet how long it takes"
+    queue.took((job("a"),), module.MOMENT_SECONDS / 4)
+    assert some(queue) == ["a", "a", "a"], "together they take less than a moment"
+    assert some(queue) == ["a", "a"], "of b nothing is known"
+    assert some(queue) == ["b"]
+    queue.took((job("a"), job("a")), 4 * module.MOMENT_SECONDS)
+    assert some(queue) == ["a"], "it has become slow"
+    assert (some(queue), some(queue)) == (["a"], [])
+
+
+def test_what_did_not_begin_comes_next_and_is_no_failure(tmp_path):
+    queue = Queue([job("a"), job("b"), job("c")], launch(tmp_path))
+    queue.took((job("a"), job("b")), module.MOMENT_SECONDS / 4)
+    taken = queue.take_some()
+    assert [j.key for j in taken] == ["a.accuracy.1", "b.accuracy.1"]
+    queue.put_back(taken)
+    assert drained(queue) == ["a.accuracy.1", "b.accuracy.1", "c.accuracy.1"]

@@ -162,8 +162,9 @@ def told(
 ) -> tuple[list[str], bool]:
     """What was found as a table, and whether all of it is as it should be."""
     n, m = few["trials"], many["trials"]
-    of_few = statistics.median(few["driver_ms"])
-    first, last = (statistics.median(many["driver_ms"][s]) for s in (slice(n), slice(-n, None)))
+    of_few = statistics.mean(few["driver_ms"])
+    # Means: of trials that are given to a worker at once the first one bears the driver's work.
+    first, last = (statistics.mean(many["driver_ms"][s]) for s in (slice(n), slice(-n, None)))
     median, mean = statistics.median(many["driver_ms"]), statistics.mean(many["driver_ms"])
     logged, lean, as_many = (found["whole_per_s"] for found in tuned)
     ratio = many["whole_per_s"] / as_many
@@ -172,10 +173,10 @@ def told(
     checks = [
         (
             f"the driver's CPU time for a trial, median of {m:,}",
-            f"{median:.2f} ms (mean {mean:.2f})", "at most 5 ms", median <= 5,
+            f"{median:.2f} ms (mean {mean:.2f})", "at most 5 ms", max(median, mean) <= 5,
         ),
         (
-            f"the same over the first and the last {n:,} of them; over a study of {n:,}",
+            f"its mean over the first and the last {n:,} of them; over a study of {n:,}",
             f"{first:.2f} and {last:.2f} ms; {of_few:.2f} ms", "flat: at most a quarter more",
             last <= 1.25 * min(first, of_few),
         ),

@@ -110,4 +110,4 @@ def test_nothing_is_told_to_ray_and_no_dashboard_is_open_to_others(ran):
 def test_a_trial_costs_the_driver_five_milliseconds_at_most(ran):
     found = ran["found"]
     assert found["trials"] == len(found["driver_ms"]) + 1 == TRIALS
-    assert statistics.median(found["driver_ms"]) <= 5
+    assert statistics.mean(found["driver_ms"]) <= 5
