@@ -29,7 +29,10 @@ def open_location(location: str | Path) -> tuple[fs.FileSystem, str]:
     """File system and path of a store: a folder, or `s3://…`, `gs://…` through `pyarrow.fs`."""
     text = str(location)
     if "://" not in text:
-        folder = os.path.realpath(os.path.expanduser(text))
+        try:
+            folder = os.path.realpath(Path(text).expanduser())
+        except RuntimeError as error:  # a home of nobody's
+            raise InfrastructureError(f"store {text}: {error}") from None
         if not os.path.isdir(folder):
             _refuse_no_folder(text, Path(folder))
         return fs.LocalFileSystem(), folder

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import psutil
@@ -60,9 +59,14 @@ class Mark:
         return self.started, self.run_id
 
     @property
+    def key(self) -> str:
+        """`<trial>.<phase>.<attempt>`, as of its job."""
+        return f"{self.trial_id}.{self.phase}.{self.attempt}"
+
+    @property
     def name(self) -> str:
         """What the name of its file begins with."""
-        return f"{self.trial_id}.{self.phase}.{self.attempt}.{self.run_id}."
+        return f"{self.key}.{self.run_id}."
 
 
 def of_run(study: str, run_id: str) -> Mark:
@@ -87,7 +91,7 @@ def marked(system: fs.FileSystem, folder: str, mark: Mark) -> Iterator[None]:
 
     write(first=True)
     try:
-        with every(HEARTBEAT_SECONDS, write):
+        with every("heart", HEARTBEAT_SECONDS, write):
             yield
     finally:
         with contextlib.suppress(OSError):
@@ -120,9 +124,5 @@ def check_seen(system: fs.FileSystem, folder: str, run_id: str, location: str) -
 
 def this_process() -> tuple[str, int, float]:
     """Host, process number, and when the process began, as a mark names its worker."""
-    return os.uname().nodename, os.getpid(), _begun(os.getpid())
-
-
-@lru_cache(maxsize=1)
-def _begun(pid: int) -> float:
-    return psutil.Process(pid).create_time()
+    process = psutil.Process()
+    return os.uname().nodename, process.pid, process.create_time()

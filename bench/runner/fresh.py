@@ -32,7 +32,7 @@ def run_attempt(job: Job, launch: Launch) -> Outcome:
     ready = wait([receiver, process.sentinel], limit and limit + GRACE_SECONDS)
     try:
         if not ready:
-            return late(job, launch, started)
+            return gone(job, launch, *late(job, launch), started)
         outcome = receiver.recv()
     except EOFError:
         return gone(job, launch, "lost", "the process of this attempt was killed", started)

@@ -12,10 +12,11 @@ from ray import PlacementGroupID
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from ..jobs import Job, Launch, Outcome
+from ..jobs import Job, Launch
 from ..results.schema import FailureKind
 from . import nodes
 from .runner import WORDS
+from .several import Reply, in_turn
 
 # Ray Train tries again by itself only to start workers; so often, for a minute each time.
 STARTS = 20
@@ -43,8 +44,8 @@ class Conductor:
     def place(self) -> nodes.Place:
         return nodes.this_place(())
 
-    def run(self, jobs: tuple[Job, ...]) -> list[Outcome]:
-        return [self._trial.run_attempt(job, self._launch, self._train) for job in jobs]
+    def run(self, jobs: tuple[Job, ...]) -> Reply:
+        return in_turn(jobs, lambda job: self._trial.run_attempt(job, self._launch, self._train))
 
     def _train(self, job: Job, launch: Launch) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError

@@ -37,7 +37,7 @@ def kept(job: Job, launch: Launch, rank: int = 0) -> Iterator[None]:
                     stored = size
 
         try:
-            with every(FLUSH_SECONDS, flush), _turned(file.fileno()):
+            with every("log", FLUSH_SECONDS, flush), _turned(file.fileno()):
                 yield
         finally:
             flush()

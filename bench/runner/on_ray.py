@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..environment import code_hash, usable_cpus
 from ..errors import BenchError, InfrastructureError
-from ..jobs import Event, Job, Launch, Outcome, patiently
+from ..jobs import Event, Job, Launch, Outcome
 from ..results import ResultStore
 from ..study import Study
 from ..study.schema import Accuracy, Timing
@@ -34,7 +34,8 @@ from . import fresh, nodes, reaper
 from .group import Conductor, Freer, lost_kind
 from .in_process import one_by_one
 from .queue import Queue, longest_first
-from .runner import GRACE_SECONDS, finished, gone, late, raised
+from .runner import GRACE_SECONDS, gone, late, raised
+from .several import Reply, cut_short, in_turn
 
 LOOK_SECONDS = 1.0  # how often deadlines are looked at
 GROW_SECONDS = 5.0  # how often the cluster's size is
@@ -150,10 +151,8 @@ class OnRay:
                 self._timer = self._start_timer(launch, device)
             for reference in self._wait(launch):
                 slot = self._slots.pop(reference)
-                outcomes, left = self._ended(reference, slot, launch)
+                outcomes, left = self._ended(reference, slot, queue, launch)
                 queue.put_back(left)
-                if outcomes and not left:
-                    queue.took(tuple(o.job for o in outcomes), time.time() - slot.started)
                 for i, outcome in enumerate(outcomes):
                     if i:
                         yield Event("started", job=outcome.job, place=str(slot.place))
@@ -207,8 +206,8 @@ class OnRay:
         return ended
 
     def _ended(
-        self, reference: Any, slot: _Slot, launch: Launch
-    ) -> tuple[list[Outcome], tuple[Job, ...]]:
+        self, reference: Any, slot: _Slot, queue: Queue, launch: Launch
+    ) -> tuple[Sequence[Outcome], Sequence[Job]]:
         """What a reference came to, and of its jobs those that did not begin.
 
         A slot that lives is idle again, one that is gone is left.
@@ -217,30 +216,38 @@ class OnRay:
         try:
             result: Any = ray.get(reference, timeout=0)
         except GetTimeoutError:
+            kind, reason = late(jobs[0], launch)
             ray.kill(slot.actor)
-            return _cut_short(jobs, launch, lambda job: late(job, launch, slot.started))
+            return cut_short(jobs, launch, lambda j: gone(j, launch, kind, reason, slot.started))
         except (RayActorError, OutOfMemoryError) as error:
             ray.kill(slot.actor)
             self._unborn += not jobs
             if self._unborn > UNBORN:
                 raise InfrastructureError(f"workers die while they start: {error}") from error
             lost = error
-            return _cut_short(jobs, launch, lambda job: _lost(lost, job, launch, slot.started))
+            return cut_short(jobs, launch, lambda job: _lost(lost, job, launch, slot.started))
         except RayTaskError as error:
-            self._idle.append(slot)
-            cause = error.cause
-            if not jobs:
-                raise cause from None
-            return _cut_short(jobs, launch, lambda job: raised(cause, job, launch, slot.started))
+            raise error.cause from None
         if not jobs:
             self._idle.append(slot)
             slot.place, self._unborn = result, 0
             return [], ()
-        if launch.resources.accuracy.workers > 1 and any(outcome.failure for outcome in result):
+        return self._replied(result, jobs, slot, queue, launch)
+
+    def _replied(
+        self, reply: Reply, jobs: tuple[Job, ...], slot: _Slot, queue: Queue, launch: Launch
+    ) -> tuple[Sequence[Outcome], Sequence[Job]]:
+        outcomes = list(reply.outcomes)
+        if reply.error:
+            job = jobs[len(outcomes)]
+            outcomes.append(raised(reply.error, job, launch, slot.started))
+        elif reply.went_well:
+            queue.took(jobs[: len(outcomes)], reply.seconds)
+        if launch.resources.accuracy.workers > 1 and any(outcome.failure for outcome in outcomes):
             ray.kill(slot.actor)  # and so the workers that it leads
         else:
             self._idle.append(slot)
-        return result, ()
+        return outcomes, jobs[len(outcomes) :]
 
     def _grow(self, launch: Launch, device: str, jobs: int) -> None:
         """Have a slot for every job that there is room for; what finds no room any more goes."""
@@ -279,14 +286,14 @@ class _Worker:
     def check(self, study: Study) -> None:
         self._trial.check_study(study, self._device, self._launch)
 
-    def run(self, jobs: tuple[Job, ...]) -> list[Outcome]:
+    def run(self, jobs: tuple[Job, ...]) -> Reply:
+        return in_turn(jobs, self._run)
+
+    def _run(self, job: Job) -> Outcome:
         from .logs import kept
 
-        outcomes = []
-        for job in jobs:
-            with kept(job, self._launch):
-                outcomes.append(self._trial.run_attempt(job, self._launch))
-        return outcomes
+        with kept(job, self._launch):
+            return self._trial.run_attempt(job, self._launch)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -373,23 +380,6 @@ def _refuse_unreachable(address: str) -> None:
 def _request(phase: Accuracy | Timing, device: str) -> dict[str, Any]:
     cpus, gpus = nodes.share(phase, device)
     return {"num_cpus": cpus, "num_gpus": gpus, "label_selector": phase.label or None}
-
-
-def _cut_short(
-    jobs: tuple[Job, ...], launch: Launch, end: Callable[[Job], Outcome]
-) -> tuple[list[Outcome], tuple[Job, ...]]:
-    """Outcomes of jobs whose worker stopped in their midst, and the jobs that did not begin.
-
-    The first without a row is the one that it was at, and `end` writes it.
-    """
-    outcomes: list[Outcome] = []
-    for job in jobs[:-1]:
-        outcome = patiently(launch, lambda store, job=job: finished(store, job, launch))
-        if outcome is None:
-            break
-        outcomes.append(outcome)
-    stopped = len(outcomes)
-    return [*outcomes, *map(end, jobs[stopped : stopped + 1])], jobs[stopped + 1 :]
 
 
 def _lost(error: Exception, job: Job, launch: Launch, started: float) -> Outcome:

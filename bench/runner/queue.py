@@ -2,13 +2,12 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..jobs import Event, Job, Launch, Outcome
+from .several import MOMENT_SECONDS
 
 LOOK_AGAIN_SECONDS = 2.0
-# Jobs that take so long together are given to a worker at once: asking costs as much as they do.
-MOMENT_SECONDS = 0.1
 
 
 class Queue:
@@ -46,16 +45,16 @@ class Queue:
             some.append(self._waiting.popleft())
         return tuple(some)
 
-    def took(self, jobs: tuple[Job, ...], seconds: float) -> None:
-        """Remember how long jobs have kept a worker."""
+    def took(self, jobs: Sequence[Job], seconds: float) -> None:
+        """Remember how long jobs have kept a worker, all of which went well."""
         self._paces.update((job.trial.variant, seconds / len(jobs)) for job in jobs)
 
-    def put_back(self, jobs: tuple[Job, ...]) -> None:
+    def put_back(self, jobs: Sequence[Job]) -> None:
         """Have jobs that did not begin be the next ones."""
         self._waiting.extendleft(reversed(jobs))
 
     def _pace(self, job: Job) -> float:
-        return self._paces.get(job.trial.variant, float("inf"))
+        return max(self._paces.get(job.trial.variant, float("inf")), job.expected or 0.0)
 
     def ended(self, outcome: Outcome, place: str, *, next_: bool = False) -> Event:
         """Take notice of how a job ended; the event says whether it comes again.

@@ -55,17 +55,16 @@ def gone(job: Job, launch: Launch, kind: FailureKind, reason: str, started: floa
     return patiently(launch, lambda store: _closed(store, job, launch, kind, reason, started))
 
 
-def late(job: Job, launch: Launch, started: float) -> Outcome:
-    """The outcome of a job that had to be killed, for it did not end at its time limit.
+def late(job: Job, launch: Launch) -> tuple[FailureKind, str]:
+    """What a job fails of, and in what words, that does not end at its time limit.
 
     Where its store is away it is that which it waits for, and no sign that it is slow.
     """
     try:
         ResultStore(launch.store).check_seen(launch.run_id)
     except StoreError as error:
-        return gone(job, launch, "store", str(error), started)
-    reason = f"it ran for more than {launch.timeout(job):g} s"
-    return gone(job, launch, "timeout", reason, started)
+        return "store", str(error)
+    return "timeout", f"it ran for more than {launch.timeout(job):g} s"
 
 
 def finished(store: ResultStore, job: Job, launch: Launch) -> Outcome | None:
@@ -79,16 +78,17 @@ def finished(store: ResultStore, job: Job, launch: Launch) -> Outcome | None:
 def _closed(
     store: ResultStore, job: Job, launch: Launch, kind: FailureKind, reason: str, started: float
 ) -> Outcome:
-    if outcome := finished(store, job, launch):
-        return outcome
-    failure = f"{WORDS[kind]}: {reason}"[:500]
-    store.write(job.cut_short(launch, kind, failure, started))
+    outcome = finished(store, job, launch)
+    if outcome is None:
+        failure = f"{WORDS[kind]}: {reason}"[:500]
+        store.write(job.cut_short(launch, kind, failure, started))
+        outcome = Outcome(job, failure, kind, time.time() - started)
     for mark in store.marks():
         if (mark.trial_id, mark.phase, mark.run_id) == (
             job.trial.trial_id, job.phase, launch.run_id,
         ):  # fmt: skip
             store.remove_mark(mark)
-    return Outcome(job, failure, kind, time.time() - started)
+    return outcome
 
 
 def raised(error: Exception, job: Job, launch: Launch, started: float) -> Outcome:

@@ -20,7 +20,7 @@ def beats(calls):
 
 def test_it_is_done_again_and_again_and_not_once_more_when_the_block_has_ended():
     calls = []
-    with every(SECONDS, lambda: calls.append(1)):
+    with every("test", SECONDS, lambda: calls.append(1)):
         assert beats(calls)
     ended = len(calls)
     time.sleep(10 * SECONDS)
@@ -35,7 +35,7 @@ def test_no_call_outlives_the_block():
         time.sleep(0.2)
         done.append(1)
 
-    with every(SECONDS, slowly):
+    with every("test", SECONDS, slowly):
         assert under_way.wait(10)
     assert done, "the block ended in the midst of a call"
 
@@ -47,30 +47,30 @@ def test_what_fails_is_done_again_and_keeps_nothing_else_from_being_done():
         fails.append(1)
         raise OSError
 
-    with every(SECONDS, fail), every(SECONDS, lambda: calls.append(1)):
+    with every("test", SECONDS, fail), every("test", SECONDS, lambda: calls.append(1)):
         assert beats(fails) and beats(calls)
 
 
 def test_one_thread_does_all_of_it():
     def threads():
-        return [t for t in threading.enumerate() if t.name == "beat"]
+        return [t for t in threading.enumerate() if t.name == "test"]
 
-    with every(SECONDS, list):
+    with every("test", SECONDS, list):
         before = len(threads())
         for _ in range(20):
-            with every(SECONDS, list), every(SECONDS, list):
+            with every("test", SECONDS, list), every("test", SECONDS, list):
                 pass
         assert len(threads()) == before
 
 
 def _in_a_fork(sender):
     calls = []
-    with every(SECONDS, lambda: calls.append(1)):
+    with every("test", SECONDS, lambda: calls.append(1)):
         sender.send(beats(calls))
 
 
 def test_a_fork_has_a_beat_of_its_own():
-    with every(SECONDS, list):
+    with every("test", SECONDS, list):
         receiver, sender = multiprocessing.Pipe(duplex=False)
         child = multiprocessing.get_context("fork").Process(target=_in_a_fork, args=(sender,))
         child.start()

@@ -5,6 +5,7 @@ import pytest
 import bench.runner.queue as module
 from bench.jobs import Job, Launch, Outcome
 from bench.runner.queue import Queue, longest_first
+from bench.runner.several import MOMENT_SECONDS
 from bench.study.schema import Retries
 from bench.study.study import Trial
 
@@ -97,18 +98,18 @@ def some(queue):
 def test_what_takes_but_a_moment_is_given_several_at_once(tmp_path):
     queue = Queue([job(name) for name in "aaaaaabaa"], launch(tmp_path))
     assert some(queue) == ["a"], "nobody knows yet how long it takes"
-    queue.took((job("a"),), module.MOMENT_SECONDS / 4)
+    queue.took((job("a"),), MOMENT_SECONDS / 4)
     assert some(queue) == ["a", "a", "a"], "together they take less than a moment"
     assert some(queue) == ["a", "a"], "of b nothing is known"
     assert some(queue) == ["b"]
-    queue.took((job("a"), job("a")), 4 * module.MOMENT_SECONDS)
+    queue.took((job("a"), job("a")), 4 * MOMENT_SECONDS)
     assert some(queue) == ["a"], "it has become slow"
     assert (some(queue), some(queue)) == (["a"], [])
 
 
 def test_what_did_not_begin_comes_next_and_is_no_failure(tmp_path):
     queue = Queue([job("a"), job("b"), job("c")], launch(tmp_path))
-    queue.took((job("a"), job("b")), module.MOMENT_SECONDS / 4)
+    queue.took((job("a"), job("b")), MOMENT_SECONDS / 4)
     taken = queue.take_some()
     assert [j.key for j in taken] == ["a.accuracy.1", "b.accuracy.1"]
     queue.put_back(taken)

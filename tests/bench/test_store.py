@@ -240,6 +240,8 @@ def test_a_file_where_the_store_should_be(tmp_path):
         with pytest.raises(InfrastructureError) as caught:
             ResultStore(location)
         assert str(caught.value) == f"store {location}: {file} is not a folder"
+    with pytest.raises(InfrastructureError, match="store ~nobody-at-all/store: "):
+        ResultStore("~nobody-at-all/store")
 
 
 def test_a_store_that_cannot_be_written(store, tmp_path):
