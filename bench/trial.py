@@ -280,7 +280,7 @@ def _left_behind(job: Job, launch: Launch, store: ResultStore) -> Literal["runni
     ends = [row["started_at"].timestamp() + row["seconds"] for row in lost]
     # Its mark was removed with it; the next heartbeat brings it back.
     time.sleep(max(0.0, max(ends, default=0.0) + 1.2 * marks.HEARTBEAT_SECONDS - time.time()))
-    for mark in store.marks() if ends else ():
+    for mark in store.marks():
         same = (mark.run_id, mark.trial_id, mark.phase) == (
             launch.run_id, job.trial.trial_id, job.phase,
         )  # fmt: skip

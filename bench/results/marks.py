@@ -59,14 +59,9 @@ class Mark:
         return self.started, self.run_id
 
     @property
-    def key(self) -> str:
-        """`<trial>.<phase>.<attempt>`, as of its job."""
-        return f"{self.trial_id}.{self.phase}.{self.attempt}"
-
-    @property
     def name(self) -> str:
         """What the name of its file begins with."""
-        return f"{self.key}.{self.run_id}."
+        return f"{self.trial_id}.{self.phase}.{self.attempt}.{self.run_id}."
 
 
 def of_run(study: str, run_id: str) -> Mark:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..jobs import Job, Launch, Outcome, patiently
-from ..results import ResultStore
 from .runner import finished
 
 # Jobs that take so long together are given to a worker at once: asking costs as much as they do.
@@ -55,23 +54,14 @@ def cut_short(
 ) -> tuple[list[Outcome], list[Job]]:
     """What became of jobs whose worker is gone: outcomes, and what others are to make.
 
-    What has a row has ended. What has a mark was under way, and `end` writes its row; where none of
-    them has either, that is the first one. The rest has not begun, or so it seems from here: they
-    come as another attempt, before which it is looked whether the worker goes on all the same.
+    The first without a row was under way, and `end` writes it. The rest has not begun, or so it
+    seems from here: they come as another attempt, before which it is looked whether the worker
+    goes on all the same.
     """
-    if len(jobs) < 2:
-        return [end(job) for job in jobs], []
-
-    def look(store: ResultStore) -> tuple[list[Outcome | None], set[str]]:
-        found = [finished(store, job, launch) for job in jobs]
-        ended = {job.key for job, outcome in zip(jobs, found, strict=True) if outcome}
-        marks = {mark.key: mark for mark in store.marks() if mark.run_id == launch.run_id}
-        for key in ended & marks.keys():
-            store.remove_mark(marks[key])
-        return found, set(marks)
-
-    found, marked = patiently(launch, look)
-    outcomes = [outcome for outcome in found if outcome]
-    left = [job for job, outcome in zip(jobs, found, strict=True) if outcome is None]
-    stopped = [job for job in left if job.key in marked] or ([] if outcomes else left[:1])
-    return [*outcomes, *map(end, stopped)], [job.again() for job in left if job not in stopped]
+    outcomes: list[Outcome] = []
+    for i, job in enumerate(jobs):
+        row = patiently(launch, lambda store, job=job: finished(store, job, launch))
+        outcomes.append(end(job))
+        if row is None:
+            return outcomes, [later.again() for later in jobs[i + 1 :]]
+    return outcomes, []

@@ -51,7 +51,14 @@ def test_what_fails_is_done_again_and_keeps_nothing_else_from_being_done():
         assert beats(fails) and beats(calls)
 
 
-def test_one_thread_does_all_of_it():
+def test_what_hangs_keeps_nothing_of_another_kind_from_being_done():
+    let_go, calls = threading.Event(), []
+    with every("hangs", SECONDS, let_go.wait), every("test", SECONDS, lambda: calls.append(1)):
+        assert beats(calls)
+        let_go.set()
+
+
+def test_one_thread_does_all_of_a_kind():
     def threads():
         return [t for t in threading.enumerate() if t.name == "test"]
 

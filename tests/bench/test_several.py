@@ -10,8 +10,9 @@ from bench.errors import StoreError
 from bench.jobs import Job, Launch, Outcome
 from bench.results import ResultStore
 from bench.results.marks import Mark, of_run, this_process
+from bench.runner.queue import Queue
 from bench.runner.runner import gone
-from bench.runner.several import cut_short, in_turn
+from bench.runner.several import Reply, cut_short, in_turn
 from bench.study.study import Trial
 
 JOBS = [
@@ -60,10 +61,12 @@ def test_all_run_in_their_order_while_all_goes_well():
 
 
 @pytest.mark.parametrize(
-    "odd", [("X: no", "exception", 0.1), (None, None, 0.1, "done"), (None, None, 0.1, "running")]
-)
+    "odd",
+    [Outcome(JOBS[1], "X: no", "exception", 0.1), Outcome(JOBS[1], None, None, 0.1, "done"),
+     Outcome(JOBS[1], None, None, 0.1, "running")],
+)  # fmt: skip
 def test_none_begins_after_one_that_failed_or_is_elsewhere(odd):
-    reply = in_turn(JOBS, lambda job: Outcome(job, *(odd if job == JOBS[1] else (None, None, 1))))
+    reply = in_turn(JOBS, lambda job: odd if job == odd.job else Outcome(job, None, None, 0.1))
     assert [o.job for o in reply.outcomes] == JOBS[:2]
     assert not reply.went_well, "how long it took says nothing of the others"
 
@@ -89,33 +92,45 @@ def test_what_is_raised_is_that_of_the_job_that_raised_it():
     assert not reply.went_well
 
 
-def test_the_one_with_a_mark_was_under_way_and_the_rest_is_made_as_another_attempt(store):
+def test_the_first_without_a_row_was_under_way_and_the_rest_is_made_as_another_attempt(store):
     ended(store, JOBS[0])
-    with store.mark(mark(JOBS[1])):
+    # It may have been killed between its row and the end of its mark.
+    with store.mark(mark(JOBS[0])), store.mark(mark(JOBS[1])):
         assert stopped(store) == ({"a": None, "b": "lost"}, ["c.accuracy.2", "d.accuracy.2"])
-        assert [m.phase for m in store.marks()] == ["run"]
+        assert [m.phase for m in store.marks()] == ["run"], "what marks them stays"
 
 
-def test_one_without_a_row_before_others_that_have_one_is_not_taken_for_it(store):
-    for job in JOBS[1:3]:
-        ended(store, job)
-    with store.mark(mark(JOBS[3])):
-        assert stopped(store) == ({"b": None, "c": None, "d": "lost"}, ["a.accuracy.2"])
-
-
-def test_between_two_jobs_nothing_was_under_way(store):
-    ended(store, JOBS[0])
-    with store.mark(mark(JOBS[0])):
-        assert stopped(store) == ({"a": None}, [f"{n}.accuracy.2" for n in "bcd"])
-        assert [m.phase for m in store.marks()] == ["run"], "the mark of what has ended stays"
-
-
-def test_where_nothing_was_begun_the_first_has_failed_so_that_it_is_not_tried_for_ever(store):
+def test_what_ends_its_process_without_a_mark_that_stays_has_failed(store):
+    """`sys.exit` in a trial, or SIGTERM, unwinds its block; it would be tried for ever."""
     assert stopped(store) == ({"a": "lost"}, [f"{n}.accuracy.2" for n in "bcd"])
-    assert stopped(store, JOBS[:1]) == ({"a": "lost"}, [])
+    assert stopped(store, JOBS[1:2]) == ({"b": "lost"}, [])
 
 
-def test_rows_and_marks_of_other_runs_say_nothing(store):
+def test_where_all_have_rows_nothing_has_failed(store):
+    for job in JOBS:
+        ended(store, job)
+    assert stopped(store) == (dict.fromkeys("abcd"), [])
+
+
+def test_rows_of_other_runs_say_nothing(store):
     ended(store, JOBS[0], run="other")
-    with store.mark(mark(JOBS[1], run="other")):
-        assert stopped(store)[0] == {"a": "lost"}
+    assert stopped(store)[0] == {"a": "lost"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [Outcome(JOBS[0], "X: no", "exception", 0.0), Outcome(JOBS[0], None, None, 0.0, "done")],
+)
+def test_of_what_did_not_go_well_no_pace_is_learnt(odd, store):
+    from bench.runner.on_ray import OnRay, _Slot
+
+    there = launch(store)
+    queue = Queue([*JOBS, *JOBS], there)
+    slot = _Slot(None)
+    for variant in "abcd":  # all are known to be quick
+        queue.took([job for job in JOBS if job.trial.variant == variant], 1e-4)
+    known = dict(queue._paces)
+    reply = Reply((odd,), 1e-6)
+    outcomes, left = OnRay(None)._replied(reply, tuple(JOBS), slot, queue, there)
+    assert (list(outcomes), list(left)) == ([odd], JOBS[1:])
+    assert queue._paces == known

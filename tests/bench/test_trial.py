@@ -239,10 +239,19 @@ def test_what_was_taken_for_lost_but_goes_on_is_not_made_beside_it(job, launch, 
 
 def test_what_is_lost_after_its_row_was_written_is_what_the_row_says(job, launch, store):
     store.write(attempt(job.trial.trial_id, "accuracy", run_id="run", seconds=7.0))
-    outcome = gone(job, launch, "lost", "killed", time.time())
+    with store.mark(dataclasses.replace(other(job), run_id="run")):
+        outcome = gone(job, launch, "lost", "killed", time.time())
+        assert [m.phase for m in store.marks()] == ["run"], "it was killed before its mark was gone"
     assert (outcome.failure_kind, outcome.seconds) == (None, 7.0)
     assert kinds(store) == [None]
     assert gone(job.again(), launch, "lost", "killed", time.time()).failure_kind == "lost"
+
+
+def test_what_was_given_up_but_goes_on_is_not_made_beside_it(job, launch, store):
+    """A worker that was given several may still be at one that has gone to another since."""
+    with store.mark(dataclasses.replace(other(job), run_id="run")):
+        assert module.run_attempt(job.again(), launch).elsewhere == "running"
+    assert module.run_attempt(job.again(), launch).elsewhere is None
 
 
 def test_nothing_is_trained_on_a_host_while_another_run_times_there(job, launch, store):

@@ -52,9 +52,12 @@ def test_workers_killed_in_the_midst_of_several_trials_cost_one_attempt_each(tmp
         with contextlib.suppress(OSError):
             driver.kill()
         driver.communicate()
-    rows = store.read(["trial_id", "status", "failure_kind"]).table.to_pylist()
+    rows = store.read(["trial_id", "status", "failure_kind", "attempt"]).table.to_pylist()
     good = Counter(row["trial_id"] for row in rows if row["status"] == "done")
     assert (len(good), set(good.values())) == (TRIALS, {1})
     lost = [row["failure_kind"] for row in rows if row["status"] != "done"]
     assert lost == ["lost"] * len(held), "what waited for a worker that died did not begin"
+    failed = {row["trial_id"] for row in rows if row["status"] != "done"}
+    waited_for = [r for r in rows if r["attempt"] > 1 and r["trial_id"] not in failed]
+    assert waited_for, "no worker had been given several"
     assert store.marks() == []
