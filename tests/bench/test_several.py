@@ -13,6 +13,7 @@ from bench.results.marks import Mark, of_run, this_process
 from bench.runner.queue import Queue
 from bench.runner.runner import gone
 from bench.runner.several import Reply, cut_short, in_turn
+from bench.study.schema import Accuracy, Resources, Timing
 from bench.study.study import Trial
 
 JOBS = [
@@ -134,3 +135,29 @@ def test_of_what_did_not_go_well_no_pace_is_learnt(odd, store):
     outcomes, left = OnRay(None)._replied(reply, tuple(JOBS), slot, queue, there)
     assert (list(outcomes), list(left)) == ([odd], JOBS[1:])
     assert queue._paces == known
+
+
+def test_a_store_that_was_away_at_the_time_limit_is_what_they_waited_for(store, monkeypatch):
+    """That it is back when their rows are written does not make the job slow."""
+    from bench.runner import on_ray
+
+    away, seen = [StoreError("store: away")], ResultStore.check_seen
+
+    def check_seen(self, run_id):
+        if away:
+            raise away.pop()
+        seen(self, run_id)
+
+    def unready(reference, timeout):
+        raise on_ray.GetTimeoutError
+
+    monkeypatch.setattr(ResultStore, "check_seen", check_seen)
+    monkeypatch.setattr(on_ray.ray, "get", unready)
+    monkeypatch.setattr(on_ray.ray, "kill", lambda actor: None)
+    slot = on_ray._Slot(None, jobs=tuple(JOBS[:2]), started=time.time())
+    there = dataclasses.replace(
+        launch(store), resources=Resources(accuracy=Accuracy(timeout=1), timing=Timing())
+    )
+    outcomes, left = on_ray.OnRay(None)._ended(None, slot, Queue([], there), there)
+    assert [o.failure_kind for o in outcomes] == ["store"]
+    assert [job.key for job in left] == ["b.accuracy.2"]
