@@ -44,7 +44,8 @@ def in_turn(jobs: Sequence[Job], run: Callable[[Job], Outcome]) -> Reply:
             outcomes.append(run(job))
         except Exception as error:
             return reply(error)
-        if not reply().went_well or reply().seconds > LONGEST_SECONDS:
+        so_far = reply()
+        if not so_far.went_well or so_far.seconds > LONGEST_SECONDS:
             break
     return reply()
 
