@@ -50,8 +50,6 @@ SPLINES = {
     "feat32": ((64, 64, 32, 32), (32, 32), (4, 4)),
 }
 CASES = ("float32", "channels_last", "bfloat16", "nearest", "bicubic", "reflection", "fill")
-# They have no kernel of ours.
-GRIDS = ("bicubic", "reflection")
 FILL = 0.5
 # What glibc does with freed memory: by default large outputs are fresh pages at every call.
 ALLOCATORS = {
@@ -133,7 +131,7 @@ def affine_warps(side: int, case: str) -> dict[str, Warp]:
     warps = {"ours": ours(best, "auto"), "torch": of_torch}
     if case == "float32":
         warps["grid"] = ours(best, "torch")
-    if best == "avx512" and case not in GRIDS:
+    if best == "avx512":
         warps["ours, avx2"] = ours("avx2", "auto")
     return warps
 

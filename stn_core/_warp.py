@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .backends import Backend, choose
+from .backends import FUSED, Backend, choose
 from .kernels import fused
 from .kernels.reference import Reference
-from .samplers.interpolation import Bilinear, Nearest
-from .samplers.padding import Padding, check_padding, fill_of
+from .samplers.interpolation import Bilinear
+from .samplers.padding import Padding, Rule, check_padding, fill_of
 from .samplers.sampler import Sampler
 from .transforms.transform import Transform
 
@@ -70,7 +70,10 @@ def warp(
         map, fields = _map_of(image, theta, transform, size, align_corners)
         fill = None
         source = image
-        if not isinstance(padding, str):
+        rule: Rule = "zeros"
+        if isinstance(padding, str):
+            rule = padding
+        else:
             check_padding(padding)
             source = image.to(torch.promote_types(image.dtype, torch.float32))
             fill = fill_of(padding, source)
@@ -80,8 +83,8 @@ def warp(
             map,
             (size[0], size[1]),
             fields=fields,
-            nearest=isinstance(sampler, Nearest),
-            border=padding == "border",
+            interpolation=FUSED[type(sampler)],
+            padding=rule,
             align_corners=align_corners,
         )
         return output if fill is None else (output + fill).to(image.dtype)

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .kernels.fused import TYPES
+from .kernels.fused import INTERPOLATIONS, PADDINGS, TYPES, Interpolation
 from .kernels.library import processor, why_missing, why_missing_on_gpu
-from .samplers.interpolation import Bilinear, Nearest
+from .samplers.interpolation import Bicubic, Bilinear, Nearest
 from .samplers.padding import Padding
 from .samplers.sampler import Sampler
 from .transforms.transform import Transform
@@ -16,8 +16,12 @@ from .transforms.transform import Transform
 Backend = Literal["auto", "fused", "torch", "reference"]
 
 _BACKENDS = get_args(Backend)
-SAMPLERS = (Bilinear, Nearest)
-PADDINGS = ("zeros", "border")
+# The samplers that a kernel may take the place of.
+FUSED: dict[type[Sampler], Interpolation] = {
+    Bilinear: "bilinear",
+    Nearest: "nearest",
+    Bicubic: "bicubic",
+}
 
 
 def choose(
@@ -94,14 +98,16 @@ def _obstacle(
         return f"`theta` is on {theta.device} and the image on {image.device}."
     if transform.dims != 2:
         return "Kernels are for two dimensions."
-    if type(sampler) not in SAMPLERS:
-        names = " and ".join(kind.__name__ for kind in SAMPLERS)
-        return f"Kernels are for {names}, not for {type(sampler).__name__}."
+    there = "on a GPU " if image.is_cuda else ""
+    kinds = [k for k, name in FUSED.items() if name in INTERPOLATIONS[image.device.type]]
+    if type(sampler) not in kinds:
+        names = ", ".join(kind.__name__ for kind in kinds)
+        return f"Kernels {there}are for {names}, not for {type(sampler).__name__}."
     # What is filled is read as its difference from the value, with zeros outside.
-    if not isinstance(padding, float | int | tuple) and padding not in PADDINGS:
-        return (
-            f"Kernels are for the paddings {', '.join(PADDINGS)} and a value, not for {padding!r}."
-        )
+    paddings = PADDINGS[image.device.type]
+    if not isinstance(padding, float | int | tuple) and padding not in paddings:
+        names = ", ".join(paddings)
+        return f"Kernels {there}are for the paddings {names} and a value, not for {padding!r}."
     if image.dtype not in TYPES:
         return f"The image is {_name(image.dtype)}, and kernels are for {_TYPE_NAMES}."
     if theta.dtype == torch.float64:

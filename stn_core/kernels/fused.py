@@ -7,6 +7,7 @@ and what they make of the identity. Always float32.
 """
 
 import ctypes
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Float32
@@ -14,7 +15,19 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 
 from ..grid import is_traced
+from ..samplers.padding import Rule
 from .library import Problem, library
+
+Interpolation = Literal["bilinear", "nearest", "bicubic"]
+# What kernels there are for, by the type of device.
+INTERPOLATIONS: dict[str, tuple[Interpolation, ...]] = {
+    "cpu": ("bilinear", "nearest", "bicubic"),
+    "cuda": ("bilinear", "nearest"),
+}
+PADDINGS: dict[str, tuple[Rule, ...]] = {
+    "cpu": ("zeros", "border", "reflection"),
+    "cuda": ("zeros", "border"),
+}
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 # In output values. Below it threads cost more than they give.
@@ -24,12 +37,12 @@ _FARTHEST = (1 << 31) - 1
 
 _ops = torch.library.Library("stn_core", "DEF")
 _ops.define(
-    "warp(Tensor image, Tensor map, Tensor? fields, SymInt height, SymInt width, bool nearest,"
-    " bool border, bool align_corners) -> Tensor"
+    "warp(Tensor image, Tensor map, Tensor? fields, SymInt height, SymInt width, str interpolation,"
+    " str padding, bool align_corners) -> Tensor"
 )
 _ops.define(
-    "warp_backward(Tensor gradient, Tensor image, Tensor map, Tensor? fields, bool nearest,"
-    " bool border, bool align_corners, bool by_image, bool by_map) -> (Tensor, Tensor)"
+    "warp_backward(Tensor gradient, Tensor image, Tensor map, Tensor? fields,"
+    " str interpolation, str padding, bool align_corners, bool by_image, bool by_map) -> (Tensor, Tensor)"
 )
 
 
@@ -39,8 +52,8 @@ def fused_warp(
     size: tuple[int, int],
     *,
     fields: Float32[Tensor, "terms height width"] | None = None,
-    nearest: bool,
-    border: bool,
+    interpolation: Interpolation,
+    padding: Rule,
     align_corners: bool,
 ) -> Float[Tensor, "batch channels height width"]:
     """The image read where the map sends each pixel of an output of this size.
@@ -50,11 +63,12 @@ def fused_warp(
         map: See the module.
         size: `(height, width)`, at least 1 each.
         fields: See the module; constants, without a gradient.
-        nearest: Whether the nearest pixel is read, instead of a bilinear mean of four.
-        border: Whether the image goes on outside as its edge, instead of as zeros.
+        interpolation: What is read at a point: "bilinear", the mean of four pixels, "nearest", one, or
+            "bicubic", Keys' of sixteen.
+        padding: How the image goes on outside: "zeros", "border" or "reflection".
         align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
     """
-    options = (nearest, border, align_corners)
+    options = (interpolation, padding, align_corners)
     inputs = (image, map, fields, *size, *options)
     # Without need the operator is left aside, for it costs 0.1 ms.
     if is_traced() or type(image) is not Tensor or type(map) is not Tensor:
@@ -114,20 +128,20 @@ class _WarpBackward(torch.autograd.Function):
         _refuse(ctx, *gradients)
 
 
-def _forward(image, map, fields, height, width, nearest, border, align_corners):
+def _forward(image, map, fields, height, width, interpolation, padding, align_corners):
     image, is_last = _layout(image)
     map = _as_map(map)
     output = _empty(image, (height, width), is_last)
     if output.numel() and is_on_gpu(image):
-        options = {"nearest": nearest, "border": border, "align_corners": align_corners}
+        options = _gpu_options(interpolation, padding, align_corners)
         _gpu().forward(image, map, output, _steps(output, is_last), **options)
     elif output.numel():
-        problem = _problem(image, map, fields, output, is_last, nearest, border, align_corners)
+        problem = _problem(image, map, fields, output, is_last, interpolation, padding, align_corners)
         _run(library().stn_warp, problem)
     return output
 
 
-def _backward(gradient, image, map, fields, nearest, border, align_corners, by_image, by_map):
+def _backward(gradient, image, map, fields, interpolation, padding, align_corners, by_image, by_map):
     image, is_last = _layout(image)
     map = _as_map(map)
     form = torch.channels_last if is_last else torch.contiguous_format
@@ -135,20 +149,21 @@ def _backward(gradient, image, map, fields, nearest, border, align_corners, by_i
     to_image, to_map = _gradients(image, map, is_last, by_image, by_map)
     if gradient.numel() == 0:
         return to_image.zero_(), to_map.zero_()
-    if nearest:
+    if interpolation == "nearest":
         # Its steps have no slope.
         to_map.zero_()
         by_map = False
     if is_on_gpu(image):
         given = gradient, _steps(gradient, is_last)
-        options = {"border": border, "align_corners": align_corners}
+        options = _gpu_options(interpolation, padding, align_corners)
         if by_image:
             to = to_image, _steps(to_image, is_last)
-            _gpu().by_image(*given, map, *to, nearest=nearest, **options)
+            _gpu().by_image(*given, map, *to, **options)
         if by_map:
+            del options["nearest"]
             _gpu().by_map(*given, image, map, to_map, **options)
         return to_image, to_map
-    problem = _problem(image, map, fields, gradient, is_last, nearest, border, align_corners)
+    problem = _problem(image, map, fields, gradient, is_last, interpolation, padding, align_corners)
     if by_image:
         problem.image_gradient = to_image.data_ptr()
         steps = _steps(to_image, is_last)
@@ -173,12 +188,19 @@ def _gpu():
     return launch
 
 
+def _gpu_options(interpolation: Interpolation, padding: Rule, align_corners: bool) -> dict[str, Any]:
+    if interpolation not in INTERPOLATIONS["cuda"] or padding not in PADDINGS["cuda"]:
+        raise NotImplementedError(f"There is no kernel for {interpolation}, {padding}, on a GPU.")
+    nearest, border = interpolation == "nearest", padding == "border"
+    return {"nearest": nearest, "border": border, "align_corners": align_corners}
+
+
 def _run(function, problem: Problem) -> None:
     if function(ctypes.byref(problem)):
         raise MemoryError("There is no memory for the pixels that a thread holds at once.")
 
 
-def _problem(image, map, fields, output, is_last, nearest, border, align_corners) -> Problem:
+def _problem(image, map, fields, output, is_last, interpolation, padding, align_corners) -> Problem:
     batch, channels, in_height, in_width = image.shape
     height, width = output.shape[2:]
     by_batch, by_channel, by_row, by_column = image.stride()
@@ -195,7 +217,8 @@ def _problem(image, map, fields, output, is_last, nearest, border, align_corners
         *(map.data_ptr(), kind, *steps, 0),
         *((0, 0) if fields is None else (fields.data_ptr(), len(fields))),
         *(batch, channels, in_height, in_width, height, width),
-        *(TYPES[image.dtype], align_corners, nearest, border, threads),
+        *(TYPES[image.dtype], align_corners),
+        *(INTERPOLATIONS["cpu"].index(interpolation), PADDINGS["cpu"].index(padding), threads),
     )
 
 
@@ -243,12 +266,12 @@ def _gradients(image, map, is_last, by_image, by_map) -> tuple[Tensor, Tensor]:
 # ---- what torch asks of an operator
 
 
-def _fake_forward(image, map, fields, height, width, nearest, border, align_corners):
+def _fake_forward(image, map, fields, height, width, interpolation, padding, align_corners):
     image, is_last = _layout(image)
     return _empty(image, (height, width), is_last)
 
 
-def _fake_backward(gradient, image, map, fields, nearest, border, align_corners, by_image, by_map):
+def _fake_backward(gradient, image, map, fields, interpolation, padding, align_corners, by_image, by_map):
     image, is_last = _layout(image)
     return _gradients(image, _as_map(map), is_last, by_image, by_map)
 

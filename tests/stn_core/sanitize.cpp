@@ -31,7 +31,7 @@ void warp_once() {
   p.batch = pick(1, 3), p.channels = pick(1, 18);
   p.in_height = pick(1, side), p.in_width = pick(1, side);
   p.height = pick(1, side), p.width = pick(1, side);
-  p.type = pick(0, 2), p.kind = pick(0, 3), p.nearest = pick(0, 1), p.border = pick(0, 1);
+  p.type = pick(0, 2), p.kind = pick(0, 3), p.interpolation = pick(0, 2), p.padding = pick(0, 2);
   p.align_corners = pick(0, 1), p.threads = pick(1, 3);
   int64_t in = p.in_height * p.in_width, out = p.pixels();
   bool is_last = pick(0, 1) && p.channels > 1;
@@ -61,7 +61,7 @@ void warp_once() {
   p.map_coordinate_step = is_planar ? out : 1;
   stn_warp(&p);
   if (pick(0, 2)) p.image_gradient = image_gradient.start();
-  if (!p.nearest && pick(0, 2)) p.map_gradient_ = map_gradient.start();
+  if (p.interpolation != kNearest && pick(0, 2)) p.map_gradient_ = map_gradient.start();
   if (p.image_gradient || p.map_gradient_) stn_warp_backward(&p);
 }
 

@@ -40,22 +40,6 @@ struct Axis {
         out_middle(double(out_size - 1) / 2) {}
 };
 
-// The part of an image, with one pixel of zeros or more around it where it reaches outside, that a
-// task reads. Cell (i, j) has its corners at pixels i, i + 1 and j, j + 1.
-struct Window {
-  int64_t left, top, right, bottom;  // cells, inclusive
-  int64_t width() const { return right - left + 2; }
-  int64_t height() const { return bottom - top + 2; }
-  int64_t cells() const { return width() * height(); }
-};
-
-// Beyond -2 and the size there is nothing to read or to feel. Not -1: the cell before pixel 0 has a
-// slope.
-inline Window whole(const Problem& p) {
-  if (p.border) return {0, 0, p.in_width - 1, p.in_height - 1};
-  return {-2, -2, p.in_width, p.in_height};
-}
-
 inline double bounded(double x) { return std::clamp(x, -1e30, 1e30); }
 
 // How many sums over the output's pixels the gradient of a map with few parameters is made of.
@@ -285,88 +269,10 @@ struct Dense final : Source {
   }
 };
 
-inline F floor_of(F x, I& whole) {
-  I cut = __builtin_convertvector(x, I);
-  whole = cut + (__builtin_convertvector(cut, F) > x);
-  return __builtin_convertvector(whole, F);
-}
-
-// From coordinates to cells of the window, whose rows are so far apart, and places in them.
-template <bool Nearest>
-inline void locate(const Problem& p, const Window& w, ptrdiff_t row, Chunk& k) {
-  float low = p.border ? 0 : -2;
-  F low_x = splat<kLanes>(low), high_x = splat<kLanes>(float(p.border ? p.in_width - 1 : p.in_width));
-  F low_y = splat<kLanes>(low), high_y = splat<kLanes>(float(p.border ? p.in_height - 1 : p.in_height));
-  I left = splat<kLanes>(int32_t(w.left)), right = splat<kLanes>(int32_t(w.right));
-  I top = splat<kLanes>(int32_t(w.top)), bottom = splat<kLanes>(int32_t(w.bottom));
-  I width = splat<kLanes>(int32_t(row));
-  F one = splat<kLanes>(1.0f);
-  for (int i = 0; i < k.count; i += kLanes) {
-    F raw_x = load<F>(k.x + i), raw_y = load<F>(k.y + i);
-    F x = at_most(at_least(raw_x, low_x), high_x), y = at_most(at_least(raw_y, low_y), high_y);
-    I cell_x, cell_y;
-    if (Nearest) {
-      floor_of(x + 0.5f, cell_x);
-      floor_of(y + 0.5f, cell_y);
-    } else {
-      store(k.fx + i, x - floor_of(x, cell_x));
-      store(k.fy + i, y - floor_of(y, cell_y));
-      if (p.border) {
-        store(k.moves_x + i, (raw_x > low_x) & (raw_x < high_x) ? one : F{});
-        store(k.moves_y + i, (raw_y > low_y) & (raw_y < high_y) ? one : F{});
-      }
-    }
-    cell_x = at_most(at_least(cell_x, left), right) - left;
-    cell_y = at_most(at_least(cell_y, top), bottom) - top;
-    store(k.cell + i, cell_y * width + cell_x);
-  }
-}
-
 inline void start(const Source& source, Chunk& k, int64_t first, int64_t end) {
   k.first = first;
   k.count = int(std::min<int64_t>(kChunk, end - first));
   source.fill(k);
-}
-
-// The cells that output pixels from `first` to `end` read: of a linear map by its corners, of any
-// other by all its points.
-inline Window window_of(const Problem& p, const Source& source, Chunk& k, int64_t first, int64_t end) {
-  double low_x = INFINITY, high_x = -INFINITY, low_y = INFINITY, high_y = -INFINITY;
-  if (auto* linear = dynamic_cast<const Affine*>(&source)) {
-    for (int64_t row : {first / p.width, (end - 1) / p.width})
-      for (int64_t column : {int64_t(0), p.width - 1}) {
-        double u = double(column) - linear->ax.out_middle, v = double(row) - linear->ay.out_middle;
-        double x = linear->m[0][0] * u + linear->m[0][1] * v + linear->m[0][2];
-        double y = linear->m[1][0] * u + linear->m[1][1] * v + linear->m[1][2];
-        low_x = std::min(low_x, x), high_x = std::max(high_x, x);
-        low_y = std::min(low_y, y), high_y = std::max(high_y, y);
-      }
-    double room_x = linear->rounding(0), room_y = linear->rounding(1);
-    low_x -= room_x, high_x += room_x, low_y -= room_y, high_y += room_y;
-  } else {
-    F low[2] = {splat<kLanes>(INFINITY), splat<kLanes>(INFINITY)}, high[2] = {-low[0], -low[0]};
-    for (int64_t i = first; i < end; i += kChunk) {
-      start(source, k, i, end);
-      for (int j = 0; j < k.count; j += kLanes) {
-        F x = load<F>(k.x + j), y = load<F>(k.y + j);
-        low[0] = x < low[0] ? x : low[0], high[0] = x > high[0] ? x : high[0];
-        low[1] = y < low[1] ? y : low[1], high[1] = y > high[1] ? y : high[1];
-      }
-    }
-    for (int i = 0; i < kLanes; i++) {
-      low_x = std::min(low_x, double(low[0][i])), high_x = std::max(high_x, double(high[0][i]));
-      low_y = std::min(low_y, double(low[1][i])), high_y = std::max(high_y, double(high[1][i]));
-    }
-    if (!(low_x <= high_x && low_y <= high_y)) low_x = high_x = low_y = high_y = 0;
-  }
-  // The nearest pixel may be half a pixel beyond.
-  if (p.nearest) low_x -= 1, high_x += 1, low_y -= 1, high_y += 1;
-  Window all = whole(p);
-  auto cell = [](double x, int64_t low, int64_t high) {
-    return int64_t(std::clamp(std::floor(x), double(low), double(high)));
-  };
-  return {cell(low_x, all.left, all.right), cell(low_y, all.top, all.bottom),
-          cell(high_x, all.left, all.right), cell(high_y, all.top, all.bottom)};
 }
 
 }  // namespace

@@ -159,8 +159,8 @@ inline void fold(const float* cells, ptrdiff_t row, ptrdiff_t count, float* out)
 template <int L>
 void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, const float* packed,
                    bool is_folded) {
-  int64_t x0 = std::max<int64_t>(w.left, 0), x1 = std::min(w.right + 2, p.in_width);
-  int64_t y0 = std::max<int64_t>(w.top, 0), y1 = std::min(w.bottom + 2, p.in_height);
+  int64_t x0 = std::max<int64_t>(w.first_x(), 0), x1 = std::min(w.end_x(), p.in_width);
+  int64_t y0 = std::max<int64_t>(w.first_y(), 0), y1 = std::min(w.end_y(), p.in_height);
   static thread_local Scratch line;
   // Pixels outside the window, from one that counts along the rows to another.
   auto clear_between = [&](int64_t from, int64_t to) {
@@ -170,7 +170,7 @@ void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, cons
   if (x1 <= x0 || y1 <= y0) return clear_between(0, end);
   clear_between(0, y0 * p.in_width + x0);
   for (int64_t y = y0; y < y1; y++) {
-    ptrdiff_t cell = (y - w.top) * w.width() + x0 - w.left;
+    ptrdiff_t cell = (y - w.first_y()) * w.width() + x0 - w.first_x();
     const float* from = packed + cell * L;
     if (L == 1 && !is_folded) {
       float* folded = line.floats(x1 - x0);
@@ -183,10 +183,12 @@ void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, cons
 }
 
 // `total` is where a map with few parameters sums up, or null for one gradient a point.
-template <int L, bool Nearest>
+template <int L, Interpolation Kind>
 void differentiate_part(const Problem& p, const Source& source, int64_t n, int64_t c, double* total) {
   static thread_local Scratch image_scratch, gradient_scratch;
   static thread_local Chunk k;
+  static thread_local Weights weights;
+  constexpr bool kNear = Kind == kNearest, kIsCubic = Kind == kBicubic;
   alignas(64) float g[Chunk::kRoom * L];
   if (source.is_lost) {
     if (p.image_gradient)
@@ -196,12 +198,12 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
   }
   Window w = window_of(p, source, k, 0, p.pixels());
   // Few channels are read each by itself, but added to together.
-  constexpr bool kIsByPlane = L <= kPlanes;
+  constexpr bool kIsByPlane = L <= channels_of(1, Kind);
   View pixels{};
   int planes = int(std::min<int64_t>(L, p.channels - c));
   float* gathered = nullptr;
   bool is_few = false;
-  if (p.map_gradient_ && !Nearest) {
+  if (p.map_gradient_ && !kNear) {
     pixels = kIsByPlane ? pack_planes(p, w, n, c, planes, image_scratch)
                         : pack_together<L>(p, w, n, c, image_scratch);
   }
@@ -218,38 +220,50 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
   }
   for (int64_t i = 0; i < p.pixels(); i += kChunk) {
     start(source, k, i, p.pixels());
-    locate<Nearest>(p, w, w.width(), k);
+    locate<kNear>(p, w, w.width(), k);
+    if constexpr (kIsCubic) weights.find(k);
     pack_output<L>(p, n, c, k, g);
     if (k.any_lost)
       for (int j = 0; j < k.count; j++)
         if (k.is_lost[j]) std::fill(g + j * L, g + (j + 1) * L, 0.0f);
     if (pixels.start) {
-      if constexpr (kIsByPlane)
+      if constexpr (kIsCubic)
+        slopes<L>(pixels.start, pixels.row, g, k, weights);
+      else if constexpr (kIsByPlane)
         slopes_by_planes<L>(p, pixels, n, c, planes, g, k);
       else
         slopes<L>(pixels, g, k);
       settle(p, k);
     }
-    if (gathered && is_few)
-      scatter_few<Nearest>(gathered, w.width(), g, k);
-    else if (gathered)
-      scatter<L, Nearest>(gathered, w.width(), g, k);
+    if (gathered) {
+      if constexpr (kIsCubic)
+        scatter<L>(gathered, w.width(), g, k, weights, is_few ? 1 : kTaps, w.cells());
+      else if (is_few)
+        scatter_few<kNear>(gathered, w.width(), g, k);
+      else
+        scatter<L, kNear>(gathered, w.width(), g, k);
+    }
     if (pixels.start) source.add(k, total, c == 0);
   }
-  if (gathered) unpack_window<L>(p, w, n, c, gathered, is_few);
+  if (!gathered) return;
+  if constexpr (kIsCubic) {
+    if (L == 1 && !is_few) add_planes(gathered, w.cells());
+    bring_home<L>(p, w, gathered);
+  }
+  unpack_window<L>(p, w, n, c, gathered, is_few || kIsCubic);
 }
 
-template <int L, bool Nearest>
+template <int L, Interpolation Kind>
 void differentiate(const Problem& p) {
   bool is_last = lies_by_pixel(p);
   int64_t step = is_last ? kTogether : L, groups = (p.channels + step - 1) / step;
-  auto part = is_last ? differentiate_pixels<Nearest> : differentiate_part<L, Nearest>;
+  auto part = is_last ? differentiate_pixels<Kind == kNearest> : differentiate_part<L, Kind>;
   if (p.kind >= kDense) {
     // A point's gradient is a sum over the channels, in their order.
     in_parallel(int(p.threads), p.batch, [&](int64_t n) {
       auto source = source_of(p, n, 0, p.pixels());
       for (int64_t c = 0; c < p.channels; c += step) part(p, *source, n, c, nullptr);
-      if (p.map_gradient_ && !Nearest) source->finish(nullptr, n);
+      if (p.map_gradient_ && Kind != kNearest) source->finish(nullptr, n);
     });
     return;
   }

@@ -1,6 +1,7 @@
 // How a forward pass is divided among threads.
 #pragma once
 #include "fields.hpp"
+#include "window.hpp"
 
 namespace {
 

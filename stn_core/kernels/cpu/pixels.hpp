@@ -2,6 +2,7 @@
 // lies, a vector of channels at a time.
 #pragma once
 #include "fields.hpp"
+#include "window.hpp"
 
 namespace {
 
@@ -17,8 +18,9 @@ inline int row_bits(const Problem& p) {
 }
 
 inline bool lies_by_pixel(const Problem& p) {
-  bool is_here = p.type == kFloat && p.channels >= kLanes && p.image_channel_step == 1 &&
-                 p.output_channel_step == 1 && (!p.image_gradient || p.gradient_channel_step == 1);
+  bool is_here = p.interpolation != kBicubic && p.type == kFloat && p.channels >= kLanes &&
+                 p.image_channel_step == 1 && p.output_channel_step == 1 &&
+                 (!p.image_gradient || p.gradient_channel_step == 1);
   return is_here && whole(p).height() << row_bits(p) < INT32_MAX;
 }
 
@@ -31,9 +33,10 @@ STN_INLINE V interpolate(const C& c, V fx, V fy) {
 // The gradient by the coordinates of what lies outside, or was clamped, is zero.
 inline void settle(const Problem& p, Chunk& k) {
   for (int i = k.count; i % 16; i++) k.dx[i] = k.dy[i] = 0;
-  if (p.border) {
-    for (int i = 0; i < k.count; i++) k.dx[i] = k.moves_x[i] > 0 ? k.dx[i] : 0;
-    for (int i = 0; i < k.count; i++) k.dy[i] = k.moves_y[i] > 0 ? k.dy[i] : 0;
+  if (p.padding != kZeros) {
+    // Not 0 times what may be NaN.
+    for (int i = 0; i < k.count; i++) k.dx[i] = k.moves_x[i] == 0 ? 0 : k.dx[i] * k.moves_x[i];
+    for (int i = 0; i < k.count; i++) k.dy[i] = k.moves_y[i] == 0 ? 0 : k.dy[i] * k.moves_y[i];
   }
   if (k.any_lost)
     for (int i = 0; i < k.count; i++)

@@ -5,6 +5,8 @@
 namespace {
 
 enum Type { kFloat, kBfloat16, kFloat16 };
+enum Interpolation { kBilinear, kNearest, kBicubic };
+enum Padding { kZeros, kBorder, kReflection };
 
 // All steps are in elements of the tensor, and all tensors but the map have one `type`.
 struct Problem {
@@ -15,7 +17,7 @@ struct Problem {
   int64_t map_gradient_;
   int64_t fields_, terms;  // what a map of kind kFields is a sum of, (terms, height, width)
   int64_t batch, channels, in_height, in_width, height, width;
-  int64_t type, align_corners, nearest, border, threads;
+  int64_t type, align_corners, interpolation, padding, threads;
 
   template <class T>
   T* map() const {

@@ -1,5 +1,6 @@
 // Forward: pack the window of a few channels, read it at the points, and unpack what was read.
 #pragma once
+#include "cubic.hpp"
 #include "layout.hpp"
 #include "parts.hpp"
 #include "pixels.hpp"
@@ -27,21 +28,27 @@ constexpr int kPlanes = 4;
 #else
 constexpr int kPlanes = 1;
 #endif
-// How many channels a vector of L, or its task, is for.
-constexpr int channels_of(int L) { return L == 1 ? kPlanes : L; }
+// How many channels a vector of L, or its task, is for. Sixteen gathers a point would not be quick.
+constexpr int channels_of(int L, Interpolation kind) {
+  return L == 1 && kind == kBilinear ? kPlanes : L;
+}
 
 template <int L>
 void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float* packed) {
-  int64_t x0 = std::max<int64_t>(w.left, 0), x1 = std::min(w.right + 2, p.in_width);
+  int64_t x0 = std::max<int64_t>(w.first_x(), 0), x1 = std::min(w.end_x(), p.in_width);
   size_t row = w.width() * L;
-  for (int64_t y = w.top; y < w.bottom + 2; y++, packed += row) {
-    if (y < 0 || y >= p.in_height || x1 <= x0) {
+  for (int64_t y = w.first_y(); y < w.end_y(); y++, packed += row) {
+    int64_t from = home(p, y, p.in_height);
+    if (from < 0 || x1 <= x0) {
       std::memset(packed, 0, row * sizeof(float));
       continue;
     }
-    std::memset(packed, 0, (x0 - w.left) * L * sizeof(float));
-    pack<L>(image_run(p, L, n, c, y, x0), x1 - x0, packed + (x0 - w.left) * L);
-    std::memset(packed + (x1 - w.left) * L, 0, (w.right + 2 - x1) * L * sizeof(float));
+    std::memset(packed, 0, (x0 - w.first_x()) * L * sizeof(float));
+    pack<L>(image_run(p, L, n, c, from, x0), x1 - x0, packed + (x0 - w.first_x()) * L);
+    std::memset(packed + (x1 - w.first_x()) * L, 0, (w.end_x() - x1) * L * sizeof(float));
+    over_outer_columns(p, w, [&](int64_t x, int64_t from) {
+      std::memcpy(packed + x * L, packed + from * L, L * sizeof(float));
+    });
   }
 }
 
@@ -70,9 +77,10 @@ View pack_together(const Problem& p, const Window& w, int64_t n, int64_t c, Scra
 // Of channels of floats that are read one by one a window inside the image is read as it lies.
 template <int L>
 View view(const Problem& p, const Window& w, int64_t n, int64_t c, int planes, Scratch& scratch) {
-  bool is_inside = w.left >= 0 && w.top >= 0 && w.right + 1 < p.in_width && w.bottom + 1 < p.in_height;
+  bool is_inside = w.first_x() >= 0 && w.first_y() >= 0 && w.end_x() <= p.in_width &&
+                   w.end_y() <= p.in_height;
   if (L == 1 && p.type == kFloat && p.image_column_step == 1 && is_inside) {
-    AnyRun run = image_run(p, L, n, c, w.top, w.left);
+    AnyRun run = image_run(p, L, n, c, w.first_y(), w.first_x());
     return {run.run<float>().start, ptrdiff_t(p.image_row_step), ptrdiff_t(p.image_channel_step)};
   }
   if constexpr (L == 1) return pack_planes(p, w, n, c, planes, scratch);
@@ -147,12 +155,13 @@ STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, float* 
   }
 }
 
-template <int L>
+template <int L, Interpolation Kind>
 void sample_part(const Problem& p, const Source& source, const Window& w, Chunk& k, int64_t n,
                  int64_t c, int64_t first, int64_t end) {
   static thread_local Scratch scratch;
+  static thread_local Weights weights;
   alignas(64) float out[Chunk::kRoom * L];
-  int planes = L == 1 ? int(std::min<int64_t>(kPlanes, p.channels - c)) : 1;
+  int planes = L == 1 ? int(std::min<int64_t>(channels_of(L, Kind), p.channels - c)) : 1;
   if (source.is_lost) {
     std::fill(out, out + kChunk * L, NAN);
     for (int q = 0; q < planes; q++)
@@ -164,8 +173,13 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
   for (int64_t i = first; i < end; i += kChunk) {
     start(source, k, i, end);
     locate<false>(p, w, pixels.row, k);
+    if constexpr (Kind == kBicubic) weights.find(k);
     for (int q = 0; q < planes; q++) {
-      read<L>(pixels.start + q * pixels.plane, pixels.row, k, out);
+      const float* from = pixels.start + q * pixels.plane;
+      if constexpr (Kind == kBicubic)
+        read<L>(from, pixels.row, k, weights, out);
+      else
+        read<L>(from, pixels.row, k, out);
       if (k.any_lost)
         for (int j = 0; j < k.count; j++)
           if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
@@ -174,10 +188,10 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
   }
 }
 
-template <int L>
+template <int L, Interpolation Kind>
 void sample(const Problem& p) {
   bool is_last = lies_by_pixel(p);
-  int64_t step = is_last ? kTogether : channels_of(L);
+  int64_t step = is_last ? kTogether : channels_of(L, Kind);
   in_parts(p, step, [&](const Source& source, int64_t n, int64_t c, int64_t last, int64_t first,
                         int64_t end) {
     static thread_local Chunk k;
@@ -186,7 +200,7 @@ void sample(const Problem& p) {
       return;
     }
     Window w = source.is_lost ? Window{} : window_of(p, source, k, first, end);
-    for (; c < last; c += step) sample_part<L>(p, source, w, k, n, c, first, end);
+    for (; c < last; c += step) sample_part<L, Kind>(p, source, w, k, n, c, first, end);
   });
 }
 

@@ -8,33 +8,39 @@
 namespace {
 
 struct Forward {
-  static constexpr int kByOne = kPlanes;  // so few channels are taken one by one
-  template <int L, bool Nearest>
+  // So few channels are taken one by one.
+  static constexpr int by_one(Interpolation kind) { return channels_of(1, kind); }
+  template <int L, Interpolation Kind>
   static void run(const Problem& p) {
-    Nearest ? sample_nearest(p) : sample<L>(p);
+    if constexpr (Kind == kNearest)
+      sample_nearest(p);
+    else
+      sample<L, Kind>(p);
   }
 };
 struct Backward {
-  static constexpr int kByOne = 1;
-  template <int L, bool Nearest>
+  static constexpr int by_one(Interpolation) { return 1; }
+  template <int L, Interpolation Kind>
   static void run(const Problem& p) {
-    differentiate<L, Nearest>(p);
+    differentiate<L, Kind>(p);
   }
 };
 
-template <class Do, int L>
-void by_kernel(const Problem& p) {
-  p.nearest ? Do::template run<L, true>(p) : Do::template run<L, false>(p);
+template <class Do, Interpolation Kind>
+void by_channels(const Problem& p) {
+  if (p.channels <= Do::by_one(Kind))
+    Do::template run<1, Kind>(p);
+  else if (p.channels <= 4)
+    Do::template run<4, Kind>(p);
+  else
+    Do::template run<kLanes, Kind>(p);
 }
 // 0, or 1 where there is no memory.
 template <class Do>
-int by_channels(const Problem& p) try {
-  if (p.channels <= Do::kByOne)
-    by_kernel<Do, 1>(p);
-  else if (p.channels <= 4)
-    by_kernel<Do, 4>(p);
-  else
-    by_kernel<Do, kLanes>(p);
+int by_kernel(const Problem& p) try {
+  if (p.interpolation == kBilinear) by_channels<Do, kBilinear>(p);
+  if (p.interpolation == kNearest) by_channels<Do, kNearest>(p);
+  if (p.interpolation == kBicubic) by_channels<Do, kBicubic>(p);
   return 0;
 } catch (const std::bad_alloc&) {
   return 1;
@@ -44,8 +50,8 @@ int by_channels(const Problem& p) try {
 
 #define STN_EXPORT extern "C" __attribute__((visibility("default")))
 
-STN_EXPORT int stn_warp(const Problem* p) { return by_channels<Forward>(*p); }
-STN_EXPORT int stn_warp_backward(const Problem* p) { return by_channels<Backward>(*p); }
+STN_EXPORT int stn_warp(const Problem* p) { return by_kernel<Forward>(*p); }
+STN_EXPORT int stn_warp_backward(const Problem* p) { return by_kernel<Backward>(*p); }
 STN_EXPORT int stn_convolution_input_gradient(const Convolution* p) try {
   in_parallel(int(p->threads), p->batch, [&](int64_t n) { input_gradient(*p, n); });
   return 0;
