@@ -9,15 +9,14 @@
 
 namespace {
 
-constexpr int kChunk = 128;
+constexpr int kChunk = 256;
 using F = Floats<kLanes>;
 using I = Ints<kLanes>;
 
 // Buffers for a chunk, with room for what whole vectors write beyond its end.
 struct Chunk {
   static constexpr int kRoom = kChunk + 16;
-  alignas(64) float x[kRoom], y[kRoom];            // source coordinates, then kept as they came
-  alignas(64) float column[kRoom], line[kRoom];    // of the output pixel, from the middle
+  alignas(64) float x[kRoom], y[kRoom];            // source coordinates, kept as they came
   alignas(64) float inverse_z[kRoom];              // projective maps only
   alignas(64) float fx[kRoom], fy[kRoom];          // where in its cell the point lies
   alignas(64) float moves_x[kRoom], moves_y[kRoom];  // 0 where the coordinate was clamped
@@ -82,29 +81,38 @@ struct Affine final : Source {
         ay(p.in_height, p.height, p.align_corners),
         out_width(p.width) {}
 
-  // `each(at, v, u, count)` for each row of the output that the chunk touches.
-  template <class Each>
-  void in_rows(const Chunk& k, Each each) const {
-    int64_t row = k.first / out_width, column = k.first % out_width;
-    for (int at = 0; at < k.count; row++, column = 0) {
-      int count = int(std::min<int64_t>(out_width - column, k.count - at));
-      each(at, float(row - ay.out_middle), float(column - ax.out_middle), count);
-      at += count;
+  // `each(i, column, rows)` for the chunk's pixels from i on: how far they are from the middle column, and
+  // the last two of each of `by` times (how far from the middle row, 1), rounded once.
+  template <size_t N, class Each>
+  STN_INLINE void over_places(const Chunk& k, const double* const (&by)[N], Each each) const {
+    int64_t row = k.first / out_width, at = k.first % out_width;
+    F rows[N], counts = count_up<kLanes>();
+    auto row_of = [&](size_t j) {
+      return splat<kLanes>(float(by[j][1] * (double(row) - ay.out_middle) + by[j][2]));
+    };
+    for (size_t j = 0; j < N; j++) rows[j] = row_of(j);
+    for (int i = 0; i < k.count; i += kLanes) {
+      F column = splat<kLanes>(float(at - ax.out_middle)) + counts, here[N];
+      for (size_t j = 0; j < N; j++) here[j] = rows[j];
+      at += kLanes;
+      for (; at >= out_width; at -= out_width) {
+        row++;
+        for (size_t j = 0; j < N; j++) rows[j] = row_of(j);
+        auto is_next = counts >= splat<kLanes>(float(kLanes - (at - out_width)));
+        column = is_next ? column - float(out_width) : column;
+        for (size_t j = 0; j < N; j++) here[j] = is_next ? rows[j] : here[j];
+      }
+      each(i, column, here);
     }
   }
 
   void fill(Chunk& k) const override {
     k.any_lost = false;
-    in_rows(k, [&](int at, float v, float u, int count) {
-      F row_x = splat<kLanes>(float(m[0][1] * v + m[0][2])), step_x = splat<kLanes>(float(m[0][0]));
-      F row_y = splat<kLanes>(float(m[1][1] * v + m[1][2])), step_y = splat<kLanes>(float(m[1][0]));
-      F column = splat<kLanes>(u) + count_up<kLanes>(), line = splat<kLanes>(v);
-      for (int i = 0; i < count; i += kLanes, column += float(kLanes)) {
-        store(k.column + at + i, column);
-        store(k.line + at + i, line);
-        store(k.x + at + i, step_x * column + row_x);
-        store(k.y + at + i, step_y * column + row_y);
-      }
+    F step_x = splat<kLanes>(float(m[0][0])), step_y = splat<kLanes>(float(m[1][0]));
+    const double* by[] = {m[0], m[1]};
+    over_places(k, by, [&](int i, F column, const F (&rows)[2]) {
+      store(k.x + i, step_x * column + rows[0]);
+      store(k.y + i, step_y * column + rows[1]);
     });
   }
 
@@ -116,18 +124,22 @@ struct Affine final : Source {
 
   // Sums of the gradient of a coordinate times column, line and 1.
   void add(Chunk& k, double* sums, bool) const override {
-    add_row(k, k.dx, sums);
-    add_row(k, k.dy, sums + 3);
+    const float* rows[] = {k.dx, k.dy};
+    add_rows(k, rows, sums);
   }
-  static void add_row(const Chunk& k, const float* by, double* total) {
-    F sums[3] = {};
-    for (int i = 0; i < k.count; i += kLanes) {
-      F d = load<F>(by + i);
-      sums[0] += d * load<F>(k.column + i);
-      sums[1] += d * load<F>(k.line + i);
-      sums[2] += d;
-    }
-    for (int j = 0; j < 3; j++) total[j] += sum<kLanes>(sums[j]);
+  template <size_t N>
+  void add_rows(const Chunk& k, const float* const (&by)[N], double* total) const {
+    F sums[N][3] = {};
+    const double line[] = {0, 1, 0}, *lines[] = {line};
+    over_places(k, lines, [&](int i, F column, const F (&rows)[1]) {
+      for (size_t j = 0; j < N; j++) {
+        F d = load<F>(by[j] + i);
+        sums[j][0] += d * column;
+        sums[j][1] += d * rows[0];
+        sums[j][2] += d;
+      }
+    });
+    for (size_t j = 0; j < 3 * N; j++) total[j] += sum<kLanes>(sums[j / 3][j % 3]);
   }
   void finish(const double* sums, int64_t n) const override {
     float* gradient = p.map_gradient<float>() + n * 6;
@@ -161,11 +173,10 @@ struct Projective final : Source {
 
   void fill(Chunk& k) const override {
     rows.fill(k);
-    rows.in_rows(k, [&](int at, float v, float u, int count) {
-      F row_z = splat<kLanes>(float(last[1] * v + last[2])), step_z = splat<kLanes>(float(last[0]));
-      F column = splat<kLanes>(u) + count_up<kLanes>();
-      for (int i = 0; i < count; i += kLanes, column += float(kLanes))
-        store(k.inverse_z + at + i, step_z * column + row_z);
+    F step_z = splat<kLanes>(float(last[0]));
+    const double* by[] = {last};
+    rows.over_places(k, by, [&](int i, F column, const F (&z)[1]) {
+      store(k.inverse_z + i, step_z * column + z[0]);
     });
     F middle_x = splat<kLanes>(float(rows.ax.middle)), middle_y = splat<kLanes>(float(rows.ay.middle));
     for (int i = 0; i < k.count; i += kLanes) {
@@ -182,7 +193,7 @@ struct Projective final : Source {
     }
   }
 
-  void add(Chunk& k, double* sums, bool is_first) const override {
+  void add(Chunk& k, double* sums, bool) const override {
     alignas(64) float by_z[Chunk::kRoom];
     F middle_x = splat<kLanes>(float(rows.ax.middle)), middle_y = splat<kLanes>(float(rows.ay.middle));
     for (int i = 0; i < k.count; i += kLanes) {
@@ -193,8 +204,8 @@ struct Projective final : Source {
       store(k.dx + i, dx * inverse);
       store(k.dy + i, dy * inverse);
     }
-    rows.add(k, sums, is_first);
-    Affine::add_row(k, by_z, sums + 6);
+    const float* all[] = {k.dx, k.dy, by_z};
+    rows.add_rows(k, all, sums);
   }
   void finish(const double* sums, int64_t n) const override {
     float* gradient = rows.p.map_gradient<float>() + n * 9;

@@ -8,16 +8,11 @@ namespace {
 
 constexpr int kTaps = 4;
 
-// The weights of the pixels that a chunk is read from, along each axis, and their slopes. Those of a
-// point stand together.
+// The weights of the pixels that a chunk is read from, along each axis, and their slopes, four a point.
 struct Weights {
   static constexpr int kRoom = kTaps * Chunk::kRoom;
   alignas(64) float x[kRoom], y[kRoom], slope_x[kRoom], slope_y[kRoom];
 
-  // Where they stand: as transposing leaves them.
-  static STN_INLINE int at(int i) {
-    return i / kLanes * kLanes * kTaps + i % 4 * kLanes + i % kLanes / 4 * 4;
-  }
   void find(const Chunk& k) {
     find(k.fx, k.count, x, slope_x);
     find(k.fy, k.count, y, slope_y);
@@ -27,7 +22,7 @@ struct Weights {
   static void find(const float* place, int count, float* weights, float* slopes) {
     constexpr float a = -0.75f;
     for (int i = 0; i < count; i += kLanes) {
-      F t = load<F>(place + i), s = 1.0f - t;
+      F t = shuffle<ByFours, kLanes>(load<F>(place + i), F{}), s = 1.0f - t;
       auto near = [](F d) { return 1.0f - d * d * ((a + 3) - (a + 2) * d); };
       auto near_slope = [](F d) { return d * (3 * (a + 2) * d - 2 * (a + 3)); };
       F weight[] = {a * t * s * s, near(t), near(s), a * s * t * t};
@@ -42,12 +37,12 @@ struct Weights {
   }
 };
 
-// What four numbers of each of `kLanes` points, standing as their weights do, add up to.
+// What four numbers of each of `kLanes` points add up to.
 STN_INLINE F sums_of_taps(const float* taps) {
   F part[kTaps];
   for (int j = 0; j < kTaps; j++) part[j] = load<F>(taps + j * kLanes);
   transpose_fours<kLanes>(part);
-  return (part[0] + part[1]) + (part[2] + part[3]);
+  return shuffle<Sorted, kLanes>((part[0] + part[1]) + (part[2] + part[3]), F{});
 }
 
 using Four = Floats<kTaps>;
@@ -86,7 +81,7 @@ STN_INLINE Sum<L> weighted(const float* at, ptrdiff_t row, const float* x, const
 template <int L>
 STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, const Weights& w, float* out) {
   auto at_point = [&](int i) {
-    int at = Weights::at(i);
+    int at = i * kTaps;
     return weighted<L>(packed + ptrdiff_t(k.cell[i]) * L, row * L, w.x + at, w.y + at);
   };
   if constexpr (L > 1) {
@@ -94,7 +89,7 @@ STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, const W
   } else {
     alignas(64) float taps[kTaps * kLanes];
     for (int i = 0; i < k.count; i += kLanes) {
-      for (int j = 0; j < kLanes; j++) store(taps + Weights::at(j), at_point(i + j));
+      for (int j = 0; j < kLanes; j++) store(taps + j * kTaps, at_point(i + j));
       store(out + i, sums_of_taps(taps));
     }
   }
@@ -104,7 +99,7 @@ STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, const W
 template <int L>
 STN_INLINE void slopes(const float* packed, ptrdiff_t row, const float* g, Chunk& k, const Weights& w) {
   auto at_point = [&](int i, Sum<L>& dx, Sum<L>& dy) {
-    int at = Weights::at(i);
+    int at = i * kTaps;
     const float* from = packed + ptrdiff_t(k.cell[i]) * L;
     Sum<L> by;
     if constexpr (L == 1)
@@ -125,8 +120,8 @@ STN_INLINE void slopes(const float* packed, ptrdiff_t row, const float* g, Chunk
       for (int j = 0; j < kLanes; j++) {
         Four dx, dy;
         at_point(i + j, dx, dy);
-        store(parts_x + Weights::at(j), dx);
-        store(parts_y + Weights::at(j), dy);
+        store(parts_x + j * kTaps, dx);
+        store(parts_y + j * kTaps, dy);
       }
       store(k.dx + i, sums_of_taps(parts_x));
       store(k.dy + i, sums_of_taps(parts_y));
@@ -140,7 +135,7 @@ template <int L>
 STN_INLINE void scatter(float* packed, ptrdiff_t row, const float* g, const Chunk& k, const Weights& w,
                         int planes, size_t plane) {
   for (int i = 0; i < k.count; i++) {
-    int at = Weights::at(i);
+    int at = i * kTaps;
     if constexpr (L == 1) {
       float* to = packed + k.cell[i] + (k.cell[i] & (planes - 1)) * plane;
       Four by = splat<kTaps>(g[i]) * load<Four>(w.x + at);

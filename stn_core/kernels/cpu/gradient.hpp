@@ -36,15 +36,17 @@ STN_INLINE void slopes(const View& view, const float* g, Chunk& k) {
   }
 }
 // The same of one channel, on top of those before it.
-STN_INLINE void slopes_of_one(const float* packed, ptrdiff_t row, const float* g, Chunk& k, bool is_first) {
-  for (int i = 0; i < k.count; i += kLanes) {
-    ManyCorners c(packed, row, k.cell + i);
-    F by = load<F>(g + i), twist = (c.se - c.sw) - (c.ne - c.nw);
-    F dx = by * ((c.ne - c.nw) + load<F>(k.fy + i) * twist);
-    F dy = by * ((c.sw - c.nw) + load<F>(k.fx + i) * twist);
-    store(k.dx + i, is_first ? dx : load<F>(k.dx + i) + dx);
-    store(k.dy + i, is_first ? dy : load<F>(k.dy + i) + dy);
-  }
+STN_INLINE void slopes_of_one(const View& view, const float* packed, const float* g, Chunk& k, bool is_first) {
+  view.by_level([&](auto level) {
+    for (int i = 0; i < k.count; i += kLanes) {
+      ManyCorners c(view, packed, k.cell + i, level);
+      F by = load<F>(g + i), twist = (c.se - c.sw) - (c.ne - c.nw);
+      F dx = by * ((c.ne - c.nw) + load<F>(k.fy + i) * twist);
+      F dy = by * ((c.sw - c.nw) + load<F>(k.fx + i) * twist);
+      store(k.dx + i, is_first ? dx : load<F>(k.dx + i) + dx);
+      store(k.dy + i, is_first ? dy : load<F>(k.dy + i) + dy);
+    }
+  });
 }
 template <int L>
 void slopes_by_planes(const Problem& p, const View& view, int64_t n, int64_t c, int planes, const float* g,
@@ -52,7 +54,7 @@ void slopes_by_planes(const Problem& p, const View& view, int64_t n, int64_t c, 
   alignas(64) float own[Chunk::kRoom];
   for (int q = 0; q < planes; q++) {
     if (L > 1) pack_output<1>(p, n, c + q, k, own);
-    slopes_of_one(view.start + q * view.plane, view.row, L > 1 ? own : g, k, q == 0);
+    slopes_of_one(view, view.start + q * view.plane, L > 1 ? own : g, k, q == 0);
   }
 }
 
@@ -120,14 +122,6 @@ struct Shifted {
     return L - 1 + i;
   }
 };
-// Of vectors that have each fourth pixel in one 128 bits: the pixels in their order.
-struct Sorted {
-  template <int L>
-  static constexpr int at(int i) {
-    return i % (L / 4) * 4 + i / (L / 4);
-  }
-};
-
 // A row of pixels of one channel, from the cells that have them for a corner: `cells` is the row's
 // first one, and the row of cells above lies `row` before.
 inline void fold(const float* cells, ptrdiff_t row, ptrdiff_t count, float* out) {
@@ -172,12 +166,15 @@ void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, cons
   for (int64_t y = y0; y < y1; y++) {
     ptrdiff_t cell = (y - w.first_y()) * w.width() + x0 - w.first_x();
     const float* from = packed + cell * L;
+    auto run = gradient_run(p, L, n, c, y, x0);
     if (L == 1 && !is_folded) {
-      float* folded = line.floats(x1 - x0);
+      // To where it goes, where that is possible.
+      bool is_plain = p.type == kFloat && p.gradient_pixel_step == 1;
+      float* folded = is_plain ? run.run<float>().start : line.floats(x1 - x0);
       fold(packed + cell * kCorners, w.width(), x1 - x0, folded);
-      from = folded;
+      from = is_plain ? nullptr : folded;
     }
-    unpack<L>(from, x1 - x0, gradient_run(p, L, n, c, y, x0));
+    if (from) unpack<L>(from, x1 - x0, run);
     clear_between(y * p.in_width + x1, y + 1 < y1 ? (y + 1) * p.in_width + x0 : end);
   }
 }
@@ -186,8 +183,8 @@ void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, cons
 template <int L, Interpolation Kind>
 void differentiate_part(const Problem& p, const Source& source, int64_t n, int64_t c, double* total) {
   static thread_local Scratch image_scratch, gradient_scratch;
-  static thread_local Chunk k;
-  static thread_local Weights weights;
+  Chunk k;
+  Weights weights;
   constexpr bool kNear = Kind == kNearest, kIsCubic = Kind == kBicubic;
   alignas(64) float g[Chunk::kRoom * L];
   if (source.is_lost) {
@@ -206,6 +203,7 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
   if (p.map_gradient_ && !kNear) {
     pixels = kIsByPlane ? pack_planes(p, w, n, c, planes, image_scratch)
                         : pack_together<L>(p, w, n, c, image_scratch);
+    if (kIsByPlane && !kIsCubic) pixels.see(p, w, source);
   }
   if (p.image_gradient) {
     // For `fold` a row and a cell before the first, and some cells after the last.

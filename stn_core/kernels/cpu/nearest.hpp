@@ -75,7 +75,7 @@ void move_part(const Problem& p, const Source& source, Bits nan, int64_t n, int6
                int64_t end) {
   const Bits values[] = {nan, 0}, *none = values + 2;
   int32_t steps[kMoved + Chunk::kRoom];
-  static thread_local Chunk k;
+  Chunk k;
   auto from = reinterpret_cast<const Bits*>(p.image) + n * p.image_batch_step + c * p.image_channel_step;
   auto to = reinterpret_cast<Bits*>(p.output) + n * p.output_batch_step + c * p.output_channel_step +
             first * p.output_pixel_step;

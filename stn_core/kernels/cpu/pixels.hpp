@@ -194,7 +194,7 @@ void scatter(const Pixels& pixels, const Chunk& k) {
 
 template <bool Nearest>
 void differentiate_pixels(const Problem& p, const Source& source, int64_t n, int64_t c, double* total) {
-  static thread_local Chunk k;
+  Chunk k;
   Pixels pixels(p, n, c);
   if (pixels.gradient) {
     int64_t size = p.in_height * p.in_width, step = p.gradient_pixel_step;

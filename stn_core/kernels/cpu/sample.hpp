@@ -33,23 +33,62 @@ constexpr int channels_of(int L, Interpolation kind) {
   return L == 1 && kind == kBilinear ? kPlanes : L;
 }
 
+// Narrow rows of floats, with zeros on both sides: so many vectors of each, the last ones first, for what
+// they write behind a row is where the next one begins.
+inline void pack_lines(const Problem& p, const float* line, int64_t count, const Window& w, float* packed) {
+  int64_t width = w.width();
+  for (int64_t i = (width - 1) / kLanes * kLanes; i >= 0; i -= kLanes) {
+    int64_t x = w.first_x() + i;
+    int end = int(std::clamp<int64_t>(p.in_width - x, 0, kLanes));
+    int first = int(std::clamp<int64_t>(-x, 0, end));
+    for (int64_t j = 0; j < count; j++)
+      store(packed + j * width + i, load_between<kLanes>(line + j * p.image_row_step + x, first, end));
+  }
+}
+constexpr int64_t kNarrow = 8 * kLanes;  // else rows are packed as quickly by themselves
+
 template <int L>
 void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float* packed) {
   int64_t x0 = std::max<int64_t>(w.first_x(), 0), x1 = std::min(w.end_x(), p.in_width);
+  int64_t y0 = std::max<int64_t>(w.first_y(), 0), y1 = std::min(w.end_y(), p.in_height);
   size_t row = w.width() * L;
-  for (int64_t y = w.first_y(); y < w.end_y(); y++, packed += row) {
-    int64_t from = home(p, y, p.in_height);
-    if (from < 0 || x1 <= x0) {
-      std::memset(packed, 0, row * sizeof(float));
-      continue;
-    }
-    std::memset(packed, 0, (x0 - w.first_x()) * L * sizeof(float));
-    pack<L>(image_run(p, L, n, c, from, x0), x1 - x0, packed + (x0 - w.first_x()) * L);
-    std::memset(packed + (x1 - w.first_x()) * L, 0, (w.end_x() - x1) * L * sizeof(float));
-    over_outer_columns(p, w, [&](int64_t x, int64_t from) {
-      std::memcpy(packed + x * L, packed + from * L, L * sizeof(float));
-    });
+  if (x1 <= x0 || y1 <= y0) {
+    std::memset(packed, 0, w.height() * row * sizeof(float));
+    return;
   }
+  auto line = [&](int64_t y) { return packed + (y - w.first_y()) * row; };
+  if (L == 1 && p.type == kFloat && p.image_column_step == 1 && w.width() <= kNarrow) {
+    pack_lines(p, image_run(p, L, n, c, y0, 0).run<float>().start, y1 - y0, w, line(y0));
+  } else {
+    for (int64_t y = y0; y < y1; y++) {
+      float* to = line(y);
+      std::memset(to, 0, (x0 - w.first_x()) * L * sizeof(float));
+      pack<L>(image_run(p, L, n, c, y, x0), x1 - x0, to + (x0 - w.first_x()) * L);
+      std::memset(to + (x1 - w.first_x()) * L, 0, (w.end_x() - x1) * L * sizeof(float));
+    }
+  }
+  over_outer_columns(p, w, [&](int64_t x, int64_t from) {
+    for (int64_t y = y0; y < y1; y++) std::memcpy(line(y) + x * L, line(y) + from * L, L * sizeof(float));
+  });
+  auto fill = [&](int64_t y) {
+    int64_t from = home(p, y, p.in_height);
+    if (from < 0)
+      std::memset(line(y), 0, row * sizeof(float));
+    else
+      std::memcpy(line(y), line(from), row * sizeof(float));
+  };
+  for (int64_t y = w.first_y(); y < y0; y++) fill(y);
+  for (int64_t y = y1; y < w.end_y(); y++) fill(y);
+}
+
+// Where outputs are wide and turned by little, a vector's points lie in one row, or in two, less than 32
+// pixels apart: two loads from a row have all of them.
+constexpr int kLevel = 30;
+inline bool are_level(const Problem& p, const Source& source) {
+  auto* linear = dynamic_cast<const Affine*>(&source);
+  if (!linear || kLanes < 16 || p.width < 4 * kLanes) return false;
+  double across = linear->m[0][0] * (kLanes - 1), down = linear->m[1][0] * (kLanes - 1);
+  return across > 0 && across < kLevel - 1 && std::fabs(down) < 1.5;
 }
 
 // Pixels of a window: packed, or where they lie.
@@ -57,6 +96,22 @@ struct View {
   const float* start;
   ptrdiff_t row;  // from row to row, in pixels
   ptrdiff_t plane = 0;
+  bool is_level = false;  // see `find_level`
+  int32_t last = 0;       // the cell from which on it may read at most
+
+  void see(const Problem& p, const Window& w, const Source& source) {
+    int64_t cells = (w.height() - 2) * row + w.width() - 1;
+    last = int32_t(cells - 1 - kLevel);
+    is_level = last >= 0 && are_level(p, source);
+  }
+  // `each` with whether it is, known when it is compiled.
+  template <class Each>
+  STN_INLINE void by_level(Each each) const {
+    if (kLanes == 16 && is_level)
+      each(std::true_type());
+    else
+      each(std::false_type());
+  }
 };
 
 // So many channels, one after the other.
@@ -128,8 +183,32 @@ STN_INLINE void gather_pairs(const float* packed, const int32_t* cell, F& west, 
 
 struct ManyCorners {
   F nw, ne, sw, se;
-  STN_INLINE ManyCorners(const float* packed, ptrdiff_t row, const int32_t* cell) {
 #if defined(__AVX512F__)
+  STN_INLINE void find_level(const float* packed, ptrdiff_t row, const int32_t* cell, int32_t last) {
+    I cells = load<I>(cell);
+    nw = ne = sw = se = F{};
+    for (unsigned rest = 0xffff; rest;) {
+      int32_t start = std::min(cell[__builtin_ctz(rest)], last);
+      I at = cells - splat<kLanes>(start), next = at + 1;
+      __mmask16 here = _mm512_cmple_epu32_mask((__m512i)at, _mm512_set1_epi32(kLevel));
+      const float *north = packed + start, *south = north + row;
+      auto pick = [&](const float* from, I which, F& to) {
+        F found = _mm512_permutex2var_ps(load<F>(from), (__m512i)which, load<F>(from + kLanes));
+        to = _mm512_mask_mov_ps(to, here, found);
+      };
+      pick(north, at, nw), pick(north, next, ne), pick(south, at, sw), pick(south, next, se);
+      rest &= ~here;
+    }
+  }
+#endif
+  template <class Level>
+  STN_INLINE ManyCorners(const View& view, const float* packed, const int32_t* cell, Level) {
+    ptrdiff_t row = view.row;
+#if defined(__AVX512F__)
+    if constexpr (Level::value) {
+      find_level(packed, row, cell, view.last);
+      return;
+    }
     gather_pairs(packed, cell, nw, ne);
     gather_pairs(packed + row, cell, sw, se);
 #else
@@ -141,15 +220,17 @@ struct ManyCorners {
 };
 
 template <int L>
-STN_INLINE void read(const float* packed, ptrdiff_t row, const Chunk& k, float* out) {
+STN_INLINE void read(const View& view, const float* packed, const Chunk& k, float* out) {
   if constexpr (L == 1) {
-    for (int i = 0; i < k.count; i += kLanes) {
-      ManyCorners corners(packed, row, k.cell + i);
-      store(out + i, interpolate(corners, load<F>(k.fx + i), load<F>(k.fy + i)));
-    }
+    view.by_level([&](auto level) {
+      for (int i = 0; i < k.count; i += kLanes) {
+        ManyCorners corners(view, packed, k.cell + i, level);
+        store(out + i, interpolate(corners, load<F>(k.fx + i), load<F>(k.fy + i)));
+      }
+    });
   } else {
     for (int i = 0; i < k.count; i++) {
-      Corners<L> corners(packed, row, k.cell[i]);
+      Corners<L> corners(packed, view.row, k.cell[i]);
       store(out + i * L, interpolate(corners, splat<L>(k.fx[i]), splat<L>(k.fy[i])));
     }
   }
@@ -159,7 +240,7 @@ template <int L, Interpolation Kind>
 void sample_part(const Problem& p, const Source& source, const Window& w, Chunk& k, int64_t n,
                  int64_t c, int64_t first, int64_t end) {
   static thread_local Scratch scratch;
-  static thread_local Weights weights;
+  Weights weights;
   alignas(64) float out[Chunk::kRoom * L];
   int planes = L == 1 ? int(std::min<int64_t>(channels_of(L, Kind), p.channels - c)) : 1;
   if (source.is_lost) {
@@ -170,6 +251,7 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
     return;
   }
   View pixels = view<L>(p, w, n, c, planes, scratch);
+  if (L == 1 && Kind == kBilinear) pixels.see(p, w, source);
   for (int64_t i = first; i < end; i += kChunk) {
     start(source, k, i, end);
     locate<false>(p, w, pixels.row, k);
@@ -179,7 +261,7 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
       if constexpr (Kind == kBicubic)
         read<L>(from, pixels.row, k, weights, out);
       else
-        read<L>(from, pixels.row, k, out);
+        read<L>(pixels, from, k, out);
       if (k.any_lost)
         for (int j = 0; j < k.count; j++)
           if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
@@ -194,7 +276,7 @@ void sample(const Problem& p) {
   int64_t step = is_last ? kTogether : channels_of(L, Kind);
   in_parts(p, step, [&](const Source& source, int64_t n, int64_t c, int64_t last, int64_t first,
                         int64_t end) {
-    static thread_local Chunk k;
+    Chunk k;
     if (is_last) {
       for (; c < last; c += step) sample_pixels(p, source, k, n, c, first, end);
       return;

@@ -164,6 +164,22 @@ STN_INLINE void transpose(Floats<L> (&row)[L]) {
   if constexpr (L >= 16) swap_blocks<8, L>(row);
 }
 
+// After rows of fours were transposed within each 128 bits, of numbers that came in their order.
+struct Sorted {
+  template <int L>
+  static constexpr int at(int i) {
+    return i % (L / 4) * 4 + i / (L / 4);
+  }
+};
+
+// And before it, what makes them come in their order.
+struct ByFours {
+  template <int L>
+  static constexpr int at(int i) {
+    return i % 4 * (L / 4) + i / 4;
+  }
+};
+
 // Place i of the result is the sum over row[i].
 template <int L>
 STN_INLINE Floats<L> sums(Floats<L> (&row)[L]) {
@@ -252,6 +268,23 @@ STN_INLINE void store_floats(Float16* to, Floats<L> value) {
   half = rest >= 0x477ff000 ? splat<L>(uint32_t(0x7c00)) : half;
   half = rest > 0x7f800000 ? splat<L>(uint32_t(0x7e00)) : half;
   store_words<L>(to, sign | half);
+}
+
+// The floats from `first` to `end` of a vector, and zeros; nothing else is touched.
+template <int L>
+STN_INLINE Floats<L> load_between(const float* from, int first, int end) {
+#if defined(__AVX512F__)
+  if constexpr (L == 16)
+    return _mm512_maskz_loadu_ps(__mmask16((1u << end) - (1u << first)), from);
+#elif defined(__AVX2__)
+  if constexpr (L == 8) {
+    Ints<8> at = {0, 1, 2, 3, 4, 5, 6, 7}, mask = (at >= splat<8>(first)) & (at < splat<8>(end));
+    return _mm256_maskload_ps(from, (__m256i)mask);
+  }
+#endif
+  Floats<L> some{};
+  for (int i = first; i < end; i++) some[i] = from[i];
+  return some;
 }
 
 // The first `count` numbers of a vector; nothing beyond them is touched.

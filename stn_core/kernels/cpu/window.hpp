@@ -19,10 +19,20 @@ struct Window {
   int64_t cells() const { return width() * height(); }
 };
 
-inline F floor_of(F x, I& whole) {
-  I cut = __builtin_convertvector(x, I);
-  whole = cut + (__builtin_convertvector(cut, F) > x);
-  return __builtin_convertvector(whole, F);
+STN_INLINE F floor_of(F x) {
+#if defined(__AVX512F__)
+  return _mm512_floor_ps(x);
+#elif defined(__AVX2__)
+  return _mm256_floor_ps(x);
+#else
+  F cut = __builtin_convertvector(__builtin_convertvector(x, I), F);
+  return cut > x ? cut - 1.0f : cut;
+#endif
+}
+STN_INLINE F floor_of(F x, I& whole) {
+  F found = floor_of(x);
+  whole = __builtin_convertvector(found, I);
+  return found;
 }
 
 // All cells that are read from. Beyond them nothing changes any more; with zeros not beyond -1, for the
@@ -63,8 +73,7 @@ struct Side {
     moves = one;
     if (is_mirrored) {
       F beyond = x - mirror, far = splat<kLanes>(1e9f);
-      I whole;
-      beyond -= floor_of(at_most(at_least(beyond * times, -far), far), whole) * period;
+      beyond -= floor_of(at_most(at_least(beyond * times, -far), far)) * period;
       F back = period - beyond;
       moves = beyond < back ? one : -one;
       x = at_most(beyond, back) + mirror;
@@ -84,9 +93,10 @@ struct Sides {
 template <bool Nearest>
 inline void locate(const Problem& p, const Window& w, ptrdiff_t row, Chunk& k) {
   Sides sides(p);
-  I left = splat<kLanes>(int32_t(w.left)), right = splat<kLanes>(int32_t(w.right));
-  I top = splat<kLanes>(int32_t(w.top)), bottom = splat<kLanes>(int32_t(w.bottom));
+  I left = splat<kLanes>(int32_t(w.left)), top = splat<kLanes>(int32_t(w.top));
   I width = splat<kLanes>(int32_t(row));
+  // Of lanes that are no point.
+  Words<kLanes> last = splat<kLanes>(uint32_t((w.bottom - w.top) * row + w.right - w.left));
   for (int i = 0; i < k.count; i += kLanes) {
     F moves_x, moves_y;
     F x = sides.x.bring(load<F>(k.x + i), moves_x), y = sides.y.bring(load<F>(k.y + i), moves_y);
@@ -102,9 +112,8 @@ inline void locate(const Problem& p, const Window& w, ptrdiff_t row, Chunk& k) {
         store(k.moves_y + i, moves_y);
       }
     }
-    cell_x = at_most(at_least(cell_x, left), right) - left;
-    cell_y = at_most(at_least(cell_y, top), bottom) - top;
-    store(k.cell + i, cell_y * width + cell_x);
+    I cell = (cell_y - top) * width + (cell_x - left);
+    store(k.cell + i, at_most((Words<kLanes>)cell, last));
   }
 }
 
