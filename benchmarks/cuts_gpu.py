@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from sampler_gpu import SHAPES, Item, captured, gradient, item_of, rotation, thetas_of, with_map
+from sampler_gpu import OPTIONS, SHAPES, Item, captured, gradient, item_of, rotation, thetas_of, with_map
 from torch import Tensor
 
 from stn_core.kernels.gpu import launch
@@ -83,14 +83,14 @@ def by_map(item: Item) -> Tensor:
     """The gradient by the matrices alone."""
     image, matrix, upstream = item
     run = torch.ops.stn_core.warp_backward.default
-    return run(upstream, image, matrix, None, False, False, False, False, True)[1]
+    return run(upstream, image, matrix, None, *OPTIONS, False, True)[1]
 
 
 def forward(item: Item) -> Tensor:
     """The warped image."""
     image, matrix, upstream = item
     run = torch.ops.stn_core.warp.default
-    return run(image, matrix, None, *upstream.shape[2:], False, False, False)
+    return run(image, matrix, None, *upstream.shape[2:], *OPTIONS)
 
 
 KERNELS: dict[str, Callable[[Item], Tensor]] = {

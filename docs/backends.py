@@ -25,24 +25,22 @@ FAMILIES: dict[str, Transform] = {
 SAMPLERS = {
     "`Bilinear`": samplers.Bilinear(),
     "`Nearest`": samplers.Nearest(),
-    "any other": samplers.Bicubic(),
+    "`Bicubic`": samplers.Bicubic(),
+    "any other": samplers.Antialiased(max_shrink=2),
 }
 PADDINGS = {"zeros": "zeros", "border": "border", "reflection": "reflection", "a fill value": 0.5}
 TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+DEVICES = {"CPU": "cpu", "GPU": "cuda"}
 
 
 def table() -> str:
-    """A row for each transform and type of image, a column for each sampler and padding."""
-    heads = [f"{sampler}, {padding}" for sampler in SAMPLERS for padding in PADDINGS]
-    lines = [f"| transform | image | {' | '.join(heads)} |", "| --- " * (len(heads) + 2) + "|"]
+    """A row for each transform and type of image, a column for each sampler."""
+    heads = ["transform", "image", *SAMPLERS]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for family, transform in FAMILIES.items():
         types: dict[tuple[str, ...], list[str]] = {}
         for dtype in TYPES:
-            cells = tuple(
-                _backend(transform, sampler, padding, dtype)
-                for sampler in SAMPLERS.values()
-                for padding in PADDINGS.values()
-            )
+            cells = tuple(_cell(transform, sampler, dtype) for sampler in SAMPLERS.values())
             types.setdefault(cells, []).append(str(dtype).removeprefix("torch."))
         lines += [f"| {family} | {', '.join(n)} | {' | '.join(c)} |" for c, n in types.items()]
     return "\n".join(lines)
@@ -55,16 +53,26 @@ def page(text: str) -> str:
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
-def _backend(transform, sampler, padding, dtype) -> str:
-    chosen = {}
-    for device in ("cpu", "cuda"):
-        # Of a GPU that need not be here.
-        with FakeTensorMode():
-            image = torch.zeros(1, 1, *[4] * transform.dims, dtype=dtype, device=device)
-            theta = torch.zeros(1, transform.num_params, device=device)
-        chosen[device] = choose(image, theta, transform, sampler, padding, "auto")[0]
-    names = set(chosen.values())
-    return names.pop() if len(names) == 1 else ", ".join(f"{d}: {n}" for d, n in chosen.items())
+def _cell(transform, sampler, dtype) -> str:
+    """Who computes it with which padding, and where, if that is not the same everywhere."""
+    said = {name: _backends(transform, sampler, dtype, device) for name, device in DEVICES.items()}
+    if len(set(said.values())) == 1:
+        return said["CPU"]
+    return "; ".join(f"{device}: {name}" for device, name in said.items())
+
+
+def _backends(transform, sampler, dtype, device) -> str:
+    # Of a GPU that need not be here.
+    with FakeTensorMode():
+        image = torch.zeros(1, 1, *[4] * transform.dims, dtype=dtype, device=device)
+        theta = torch.zeros(1, transform.num_params, device=device)
+    found: dict[str, list[str]] = {}
+    for name, padding in PADDINGS.items():
+        chosen = choose(image, theta, transform, sampler, padding, "auto")[0]
+        found.setdefault(chosen, []).append(name)
+    if len(found) == 1:
+        return next(iter(found))
+    return ", ".join(f"{chosen} ({', '.join(names)})" for chosen, names in found.items())
 
 
 if __name__ == "__main__":

@@ -250,6 +250,54 @@ def test_windows_read_where_they_lie(processor):
         torch.testing.assert_close(ours.double(), exact, atol=2e-3, rtol=0)
 
 
+def gradients(image, theta, transform, backend: Any, dtype, **options):
+    leaves = image.to(dtype).requires_grad_(), theta.to(dtype).requires_grad_()
+    output = warp(*leaves, transform, backend=backend, **options)
+    upstream = torch.cos(torch.arange(output.numel())).view(output.shape).to(dtype)
+    return output, *torch.autograd.grad(output, leaves, upstream)
+
+
+# A shift, turned by little either way, mirrored, magnified, and shrunk so that 16 points are far apart.
+LEVEL = {
+    "shifted": [0.5013, 0.0, 0.2117, 0.0, 0.4987, -0.1319],
+    "outside": [1.0131, 0.0, 0.4337, 0.0, 0.9907, 0.3719],
+    "turned": [0.9037, -0.0413, 0.0113, 0.0409, 0.9013, 0.0217],
+    "turned back": [0.9041, 0.0407, 0.0117, -0.0419, 0.9029, 0.0227],
+    "mirrored": [-0.8039, 0.0, 0.0311, 0.0, 0.8017, 0.0719],
+    "magnified": [0.0517, 0.0, 0.3119, 0.0, 0.0711, 0.3217],
+    "shrunk": [3.1013, 0.0, 0.0317, 0.0, 3.1307, 0.0721],
+}
+
+
+@pytest.mark.parametrize("theta", LEVEL.values(), ids=list(LEVEL))
+@pytest.mark.parametrize("size", [(1, 6, 33), (1, 90, 121), (3, 40, 80), (2, 4, 5)])
+def test_points_that_lie_level(processor, theta, size):
+    """Wide outputs that are turned by little are read row by row."""
+    image, theta = images(2, *size), torch.tensor([theta, LEVEL["turned"]])
+    given = image, theta, t.Affine()
+    for out_size in [(3, 64), (7, 75), (70, 100)]:
+        exact = gradients(*given, "torch", torch.float64, output_size=out_size)
+        ours = gradients(*given, "fused", torch.float32, output_size=out_size)
+        for mine, right in zip(ours, exact, strict=True):
+            assert (mine - right).norm() <= 2e-4 * right.norm()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (40, 30)])
+def test_bicubic_is_that_of_torch(processor, channels, padding, size):
+    """Far outside too, and on outputs of more than a chunk; both paddings of a mirror."""
+    image = images(2, channels, *size)
+    theta = torch.tensor([[1.3, 0.4, 0.1, -0.3, 2.1, 0.2], [0.3, 0.0, 4.1, 0.1, 0.5, -0.6]])
+    for align_corners in (False, True):
+        options = {"sampler": samplers.Bicubic(), "output_size": (17, 31), "padding": padding}
+        options |= {"align_corners": align_corners}
+        exact = gradients(image, theta, t.Affine(), "torch", torch.float64, **options)
+        ours = gradients(image, theta, t.Affine(), "fused", torch.float32, **options)
+        for mine, right in zip(ours, exact, strict=True):
+            assert (mine - right).norm() <= 1e-5 * right.norm() + 1e-4
+
+
 @pytest.mark.parametrize("side", [28, 64, 200])
 def test_bfloat16_loses_the_rounding_of_the_output_alone(side):
     image = images(2, 3, side, side, dtype=torch.float32).bfloat16()

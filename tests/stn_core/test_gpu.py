@@ -14,7 +14,7 @@ from stn_core import warp
 from stn_core._warp import _map_of
 from stn_core.backends import choose
 from stn_core.kernels import fused, library
-from stn_core.samplers import Bilinear
+from stn_core.samplers import Bicubic, Bilinear
 from stn_core.transforms import Affine, Projective, ThinPlateSpline, Translation
 
 HERE = Path(__file__).parent
@@ -53,6 +53,16 @@ def test_the_rule_knows_gpus(monkeypatch):
     assert choose(*on_a_gpu(), *options, "auto")[0] == "fused"
     chosen, why = choose(*on_a_gpu("cpu"), *options, "auto")
     assert (chosen, why) == ("torch", "`theta` is on cpu and the image on cuda:0.")
+    for sampler, padding, why in [
+        (Bicubic(), "zeros", "Kernels on a GPU are for Bilinear, Nearest, not for Bicubic."),
+        (
+            Bilinear(),
+            "reflection",
+            "Kernels on a GPU are for the paddings zeros, border and a value, not for 'reflection'.",
+        ),
+    ]:
+        asked = (Translation(), sampler, padding, "auto")
+        assert choose(*on_a_gpu(), *asked) == ("torch", why)
     monkeypatch.setattr(library, "find_spec", lambda name: None)
     missing = "There are no compiled kernels. Triton is not installed."
     assert choose(*on_a_gpu(), *options, "auto") == ("torch", missing)

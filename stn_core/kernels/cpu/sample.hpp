@@ -33,9 +33,10 @@ constexpr int channels_of(int L, Interpolation kind) {
   return L == 1 && kind == kBilinear ? kPlanes : L;
 }
 
-// Narrow rows of floats, with zeros on both sides: so many vectors of each, the last ones first, for what
-// they write behind a row is where the next one begins.
-inline void pack_lines(const Problem& p, const float* line, int64_t count, const Window& w, float* packed) {
+// Narrow rows, with zeros on both sides: so many vectors of each, the last ones first, for what they write
+// behind a row is where the next one begins.
+template <class T>
+void pack_lines(const Problem& p, const T* line, int64_t count, const Window& w, float* packed) {
   int64_t width = w.width();
   for (int64_t i = (width - 1) / kLanes * kLanes; i >= 0; i -= kLanes) {
     int64_t x = w.first_x() + i;
@@ -57,8 +58,10 @@ void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float*
     return;
   }
   auto line = [&](int64_t y) { return packed + (y - w.first_y()) * row; };
-  if (L == 1 && p.type == kFloat && p.image_column_step == 1 && w.width() <= kNarrow) {
-    pack_lines(p, image_run(p, L, n, c, y0, 0).run<float>().start, y1 - y0, w, line(y0));
+  if (L == 1 && p.image_column_step == 1 && w.width() <= kNarrow) {
+    image_run(p, L, n, c, y0, 0).visit([&](auto run) {
+      pack_lines(p, run.start, y1 - y0, w, line(y0));
+    });
   } else {
     for (int64_t y = y0; y < y1; y++) {
       float* to = line(y);

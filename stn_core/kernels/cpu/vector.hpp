@@ -270,21 +270,26 @@ STN_INLINE void store_floats(Float16* to, Floats<L> value) {
   store_words<L>(to, sign | half);
 }
 
-// The floats from `first` to `end` of a vector, and zeros; nothing else is touched.
-template <int L>
-STN_INLINE Floats<L> load_between(const float* from, int first, int end) {
+// The numbers from `first` to `end` of a vector, and zeros; nothing else is touched.
+template <int L, class T>
+STN_INLINE Floats<L> load_between(const T* from, int first, int end) {
 #if defined(__AVX512F__)
-  if constexpr (L == 16)
-    return _mm512_maskz_loadu_ps(__mmask16((1u << end) - (1u << first)), from);
+  if constexpr (L == 16) {
+    auto mask = __mmask16((1u << end) - (1u << first));
+    if constexpr (sizeof(T) == 4) return _mm512_maskz_loadu_ps(mask, from);
+    alignas(32) T some[L];
+    store(some, _mm256_maskz_loadu_epi16(mask, from));
+    return load_floats<L>(some);
+  }
 #elif defined(__AVX2__)
-  if constexpr (L == 8) {
+  if constexpr (L == 8 && sizeof(T) == 4) {
     Ints<8> at = {0, 1, 2, 3, 4, 5, 6, 7}, mask = (at >= splat<8>(first)) & (at < splat<8>(end));
     return _mm256_maskload_ps(from, (__m256i)mask);
   }
 #endif
-  Floats<L> some{};
+  alignas(64) T some[L] = {};
   for (int i = first; i < end; i++) some[i] = from[i];
-  return some;
+  return load_floats<L>(some);
 }
 
 // The first `count` numbers of a vector; nothing beyond them is touched.
