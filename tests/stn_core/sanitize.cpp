@@ -28,7 +28,7 @@ struct Buffer {
 void warp_once() {
   Problem p{};
   int64_t side = pick(0, 3) ? 12 : 40;
-  p.batch = pick(1, 3), p.channels = pick(1, 18);
+  p.batch = pick(1, 6), p.channels = pick(1, 18);
   p.in_height = pick(1, side), p.in_width = pick(1, side);
   p.height = pick(1, side), p.width = pick(1, side);
   p.type = pick(0, 2), p.kind = pick(0, 3), p.interpolation = pick(0, 2), p.padding = pick(0, 2);

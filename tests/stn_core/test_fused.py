@@ -158,11 +158,12 @@ def test_slope_of_the_cell_before_the_first_pixel(processor, channels):
 )
 @pytest.mark.parametrize("transform", [t.Affine(), t.Projective(), t.ThinPlateSpline()])
 def test_is_the_same_to_the_bit_for_any_number_of_threads(channels, layout, transform):
+    """Of a spline's images, with one thread four are taken at once, with others each by itself."""
     side = 24 if channels > 100 else 70
     image = laid_out(
-        images(3, channels, side - 4, side, dtype=torch.float32), layout
+        images(5, channels, side - 4, side, dtype=torch.float32), layout
     ).requires_grad_()
-    theta = transform.identity.float().repeat(3, 1).mul(0.9).requires_grad_()
+    theta = transform.identity.float().repeat(5, 1).mul(0.9).requires_grad_()
 
     def run(threads, image, theta):
         torch.set_num_threads(threads)

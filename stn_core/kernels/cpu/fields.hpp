@@ -9,122 +9,160 @@
 
 namespace {
 
-// Each pixel's sum is over the fields in their order, by the same operations wherever it stands in a
-// vector, so that it does not depend on how an image is divided.
-struct Fields final : Source {
-  static constexpr int kVectors = 4, kBlock = 1024;
-  const Problem& p;
-  Affine rows;
-  int64_t n, first;
-  std::vector<float> factors;  // in pixels: x and y of the first field, of the next, and so on
-  float *x, *y;                // source coordinates of the pixels from `first` on
-  float *dx = nullptr, *dy = nullptr;
+// Source coordinates of some images' pixels, and gradients by them: of several images at once, so that
+// a field is read once for all. Each pixel's sum is over the fields in their order, by the same operations
+// wherever it stands, so that it depends neither on how an image is divided nor on the others.
+class Bends {
+ public:
+  // Images that share a reading, of which 16 sums fit in registers.
+  static constexpr int kImages = 4;
 
-  Fields(const Problem& p, int64_t n, int64_t first, int64_t end)
-      : p(p), rows(p), n(n), first(first), factors(2 * p.terms) {
+  // Of the pixels from `first` to `end` of `images` images from n on.
+  Bends(const Problem& p, int64_t n, int64_t images, int64_t first, int64_t end)
+      : p(p), rows(p), n(n), images(images), first(first), count(end - first),
+        factors(2 * p.terms * images), lost(images) {
     static thread_local Scratch scratch;
-    const float* given = p.map<const float>() + n * 2 * p.terms;
-    for (int64_t k = 0; k < 2 * p.terms; k++) {
-      is_lost |= !std::isfinite(given[k]);
-      factors[k] = float(given[k] * (k % 2 ? rows.ay.half : rows.ax.half));
+    room = (count + 15) / 16 * 16;
+    start = scratch.floats((p.map_gradient_ ? 4 : 2) * room * images);
+    for (int64_t i = 0; i < images; i++) {
+      const float* given = p.map<const float>() + (n + i) * 2 * p.terms;
+      for (int64_t k = 0; k < 2 * p.terms; k++) {
+        lost[i] |= !std::isfinite(given[k]);
+        factors[k * images + i] = float(given[k] * (k % 2 ? rows.ay.half : rows.ax.half));
+      }
     }
-    int64_t count = end - first, room = p.map_gradient_ ? 4 : 2;
-    x = scratch.floats(room * count), y = x + count;
-    if (p.map_gradient_) dx = y + count, dy = dx + count;
-    if (is_lost) return;
     for (int i = 0; i < 2; i++) {
       const Axis& axis = i ? rows.ay : rows.ax;
       rows.m[i][0] = rows.m[i][1] = 0;
       rows.m[i][i] = axis.step * axis.half, rows.m[i][2] = axis.middle;
     }
     Chunk k;
-    for (int64_t i = first; i < end; i += kChunk) {
-      k.first = i, k.count = int(std::min<int64_t>(kChunk, end - i));
+    for (int64_t i = 0; i < count; i += kChunk) {
+      k.first = first + i, k.count = int(std::min<int64_t>(kChunk, count - i));
       rows.fill(k);
-      bend(k);
-      std::memcpy(x + i - first, k.x, k.count * sizeof(float));
-      std::memcpy(y + i - first, k.y, k.count * sizeof(float));
+      images == kImages ? bend<kImages>(k, i) : bend<1>(k, i);
     }
   }
 
-  void fill(Chunk& k) const override {
-    std::memcpy(k.x, x + k.first - first, k.count * sizeof(float));
-    std::memcpy(k.y, y + k.first - first, k.count * sizeof(float));
-    find_lost(k);
-  }
+  // 0 and 1: x and y of the pixels; 2 and 3: gradients by them.
+  float* plane(int64_t image, int which) const { return start + (which * images + image) * room; }
 
-  void add(Chunk& k, double*, bool is_first) const override {
-    Dense::put_row(k, k.dx, rows.ax.half, dx + k.first - first, is_first);
-    Dense::put_row(k, k.dy, rows.ay.half, dy + k.first - first, is_first);
-  }
-
-  // From the gradient by each point, of a whole image, to that by the factors.
-  void finish(const double*, int64_t) const override {
-    std::vector<double> totals(2 * p.terms);
-    int64_t pixels = is_lost ? 0 : p.pixels();
-    for (int64_t i = 0; i < pixels; i += kBlock) {
-      int64_t count = std::min<int64_t>(kBlock, pixels - i);
-      for (int64_t k = 0; k < p.terms; k++) {
-        const float* field = p.fields() + k * p.pixels() + i;
-        add_products(field, dx + i, dy + i, count, totals.data() + 2 * k);
+  // From the gradients by each point, of whole images, to those by the factors.
+  void finish() const {
+    std::vector<double> totals(2 * p.terms * images);
+    for (int64_t i = 0; i < count; i += kBlock) {
+      int64_t some = std::min<int64_t>(kBlock, count - i);
+      for (int64_t t = 0; t < p.terms; t++) {
+        double* to = totals.data() + 2 * t * images;
+        images == kImages ? add_products<kImages>(t, i, some, to) : add_products<1>(t, i, some, to);
       }
     }
-    std::copy(totals.begin(), totals.end(), p.map_gradient<float>() + n * 2 * p.terms);
+    for (int64_t i = 0; i < images; i++)
+      for (int64_t k = 0; k < 2 * p.terms; k++)
+        p.map_gradient<float>()[(n + i) * 2 * p.terms + k] = lost[i] ? 0 : float(totals[k * images + i]);
   }
+
+  const Problem& p;
+  Affine rows;
+  int64_t n, images, first, count;
+  std::vector<float> factors;  // in pixels: of x of the first field for each image, of y, of the next
+  std::vector<char> lost;
 
  private:
-  void bend(Chunk& k) const {
-    constexpr int kStep = kVectors * kLanes;
-    const float* field = p.fields() + k.first;
-    int i = 0;
-    for (; i + kStep <= k.count; i += kStep) bend_some<kVectors>(k, field, i, kLanes);
-    for (; i < k.count; i += kLanes) bend_some<1>(k, field, i, std::min(kLanes, k.count - i));
+  static constexpr int kBlock = 1024;
+  int64_t room;
+  float* start;
+
+  // To what the chunk holds, the identity, each image's displacements of its pixels, from the i-th on.
+  template <int Images>
+  void bend(const Chunk& k, int64_t i) const {
+    constexpr int kVectors = 2 * kImages / Images;
+    for (int64_t from = 0; from < images; from += Images) {
+      int j = 0;
+      for (; j + kVectors * kLanes <= k.count; j += kVectors * kLanes)
+        bend_some<Images, kVectors>(k, i, j, from, kLanes);
+      for (; j < k.count; j += kLanes) bend_some<Images, 1>(k, i, j, from, std::min(kLanes, k.count - j));
+    }
   }
   // Of the last vector only the first `lanes` have a field.
-  template <int V>
-  STN_INLINE void bend_some(Chunk& k, const float* field, int i, int lanes) const {
-    F sum_x[V] = {}, sum_y[V] = {};
-    field += i;
-    for (int64_t t = 0; t < p.terms; t++, field += p.pixels()) {
-      F by_x = splat<kLanes>(factors[2 * t]), by_y = splat<kLanes>(factors[2 * t + 1]);
-      for (int j = 0; j < V; j++) {
-        F value{};
+  template <int Images, int V>
+  STN_INLINE void bend_some(const Chunk& k, int64_t i, int j, int64_t from, int lanes) const {
+    F sum[2][Images][V] = {};
+    const float *field = p.fields() + first + i + j, *factor = factors.data() + from;
+    for (int64_t t = 0; t < p.terms; t++, field += p.pixels(), factor += 2 * images) {
+      F value[V] = {};
+      for (int v = 0; v < V; v++)
         if (V > 1 || lanes == kLanes)
-          value = load<F>(field + j * kLanes);
+          value[v] = load<F>(field + v * kLanes);
         else
-          std::memcpy(&value, field, lanes * sizeof(float));
-        sum_x[j] += value * by_x, sum_y[j] += value * by_y;
+          std::memcpy(&value[v], field, lanes * sizeof(float));
+      for (int a = 0; a < 2; a++)
+        for (int m = 0; m < Images; m++)
+          for (int v = 0; v < V; v++) sum[a][m][v] += value[v] * splat<kLanes>(factor[a * images + m]);
+    }
+    for (int m = 0; m < Images; m++)
+      for (int v = 0; v < V; v++) {
+        put(plane(from + m, 0) + i + j + v * kLanes, load<F>(k.x + j + v * kLanes) + sum[0][m][v], lanes);
+        put(plane(from + m, 1) + i + j + v * kLanes, load<F>(k.y + j + v * kLanes) + sum[1][m][v], lanes);
       }
-    }
-    for (int j = 0; j < V; j++) {
-      add_to(k.x + i + j * kLanes, sum_x[j]);
-      add_to(k.y + i + j * kLanes, sum_y[j]);
-    }
+  }
+  static STN_INLINE void put(float* to, F value, int lanes) {
+    if (lanes == kLanes)
+      store(to, value);
+    else
+      std::memcpy(to, &value, lanes * sizeof(float));
   }
 
-  static void add_products(const float* field, const float* dx, const float* dy, int64_t count,
-                           double* totals) {
-    F sum_x[kVectors] = {}, sum_y[kVectors] = {};
-    int64_t i = 0;
-    for (; i + kVectors * kLanes <= count; i += kVectors * kLanes)
-      for (int j = 0; j < kVectors; j++) {
-        F value = load<F>(field + i + j * kLanes);
-        sum_x[j] += value * load<F>(dx + i + j * kLanes);
-        sum_y[j] += value * load<F>(dy + i + j * kLanes);
-      }
-    for (int j = 0; j < kVectors; j++)
-      totals[0] += sum<kLanes>(sum_x[j]), totals[1] += sum<kLanes>(sum_y[j]);
-    for (; i < count; i++)
-      totals[0] += double(field[i]) * dx[i], totals[1] += double(field[i]) * dy[i];
+  template <int Images>
+  void add_products(int64_t t, int64_t i, int64_t some, double* totals) const {
+    const float* field = p.fields() + t * p.pixels() + first + i;
+    for (int64_t from = 0; from < images; from += Images) {
+      F sum[2][Images][2] = {};
+      const float* by[2][Images];
+      for (int a = 0; a < 2; a++)
+        for (int m = 0; m < Images; m++) by[a][m] = plane(from + m, 2 + a) + i;
+      int64_t j = 0;
+      for (; j + 2 * kLanes <= some; j += 2 * kLanes)
+        for (int v = 0; v < 2; v++) {
+          F value = load<F>(field + j + v * kLanes);
+          for (int a = 0; a < 2; a++)
+            for (int m = 0; m < Images; m++) sum[a][m][v] += value * load<F>(by[a][m] + j + v * kLanes);
+        }
+      for (int a = 0; a < 2; a++)
+        for (int m = 0; m < Images; m++) {
+          double& total = totals[a * images + from + m];
+          for (int v = 0; v < 2; v++) total += sum_of(sum[a][m][v]);
+          for (int64_t last = j; last < some; last++) total += double(field[last]) * by[a][m][last];
+        }
+    }
   }
+  static STN_INLINE float sum_of(F x) { return sum<kLanes>(x); }
 };
 
-// The source of the pixels from `first` to `end` of image n.
-inline std::unique_ptr<Source> source_of(const Problem& p, int64_t n, int64_t first, int64_t end) {
+// Of one of the images.
+struct Fields final : Source {
+  const Bends& bends;
+  int64_t image;
+
+  Fields(const Bends& bends, int64_t image) : bends(bends), image(image) { is_lost = bends.lost[image]; }
+
+  void fill(Chunk& k) const override {
+    std::memcpy(k.x, bends.plane(image, 0) + k.first - bends.first, k.count * sizeof(float));
+    std::memcpy(k.y, bends.plane(image, 1) + k.first - bends.first, k.count * sizeof(float));
+    find_lost(k);
+  }
+  void add(Chunk& k, double*, bool is_first) const override {
+    Dense::put_row(k, k.dx, bends.rows.ax.half, bends.plane(image, 2) + k.first - bends.first, is_first);
+    Dense::put_row(k, k.dy, bends.rows.ay.half, bends.plane(image, 3) + k.first - bends.first, is_first);
+  }
+  void finish(const double*, int64_t) const override {}
+};
+
+// The source of image n, where it is not of fields.
+inline std::unique_ptr<Source> source_of(const Problem& p, int64_t n) {
   if (p.kind == kAffine) return std::make_unique<Affine>(p, n);
   if (p.kind == kProjective) return std::make_unique<Projective>(p, n);
-  if (p.kind == kDense) return std::make_unique<Dense>(p, n);
-  return std::make_unique<Fields>(p, n, first, end);
+  return std::make_unique<Dense>(p, n);
 }
 
 }  // namespace
