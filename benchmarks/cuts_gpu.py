@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from sampler_gpu import OPTIONS, SHAPES, Item, captured, gradient, item_of, rotation, thetas_of, with_map
+from sampler_gpu import (
+    OPTIONS,
+    SHAPES,
+    Item,
+    captured,
+    gradient,
+    item_of,
+    rotation,
+    thetas_of,
+    with_map,
+)
 from torch import Tensor
 
 from stn_core.kernels.gpu import launch

@@ -92,21 +92,19 @@ def _obstacle(
     image: Tensor, theta: Tensor, transform: Transform, sampler: Sampler, padding: Padding
 ) -> str | None:
     """Why there is no fused kernel for this, in one sentence, or None where there is one."""
-    if image.device.type not in ("cpu", "cuda"):
+    if not (image.is_cpu or image.is_cuda):
         return f"The image is on {image.device.type}, and kernels are for cpu and cuda."
     if theta.device != image.device:
         return f"`theta` is on {theta.device} and the image on {image.device}."
     if transform.dims != 2:
         return "Kernels are for two dimensions."
-    there = "on a GPU " if image.is_cuda else ""
-    kinds = [k for k, name in FUSED.items() if name in INTERPOLATIONS[image.device.type]]
-    if type(sampler) not in kinds:
-        names = ", ".join(kind.__name__ for kind in kinds)
+    device, there = ("cuda", "on a GPU ") if image.is_cuda else ("cpu", "")
+    if FUSED.get(type(sampler)) not in INTERPOLATIONS[device]:
+        names = ", ".join(k.__name__ for k, n in FUSED.items() if n in INTERPOLATIONS[device])
         return f"Kernels {there}are for {names}, not for {type(sampler).__name__}."
     # What is filled is read as its difference from the value, with zeros outside.
-    paddings = PADDINGS[image.device.type]
-    if not isinstance(padding, float | int | tuple) and padding not in paddings:
-        names = ", ".join(paddings)
+    if isinstance(padding, str) and padding not in PADDINGS[device]:
+        names = ", ".join(PADDINGS[device])
         return f"Kernels {there}are for the paddings {names} and a value, not for {padding!r}."
     if image.dtype not in TYPES:
         return f"The image is {_name(image.dtype)}, and kernels are for {_TYPE_NAMES}."

@@ -6,7 +6,6 @@ fields of displacements (terms, height, width), a factor of x and of y for each,
 and what they make of the identity. Always float32.
 """
 
-import ctypes
 from typing import Any, Literal
 
 import torch
@@ -16,7 +15,7 @@ from torch._C._functorch import peek_interpreter_stack
 
 from ..grid import is_traced
 from ..samplers.padding import Rule
-from .library import Problem, library
+from .library import PROBLEM, library
 
 Interpolation = Literal["bilinear", "nearest", "bicubic"]
 # What kernels there are for, by the type of device.
@@ -30,6 +29,8 @@ PADDINGS: dict[str, tuple[Rule, ...]] = {
 }
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+# What the kernels call them.
+_NUMBERS = {name: i for names in (INTERPOLATIONS, PADDINGS) for i, name in enumerate(names["cpu"])}
 # In output values. Below it threads cost more than they give.
 _FEW = 1 << 14
 # From an image's first pixel to another, in elements: it must fit in 32 bits.
@@ -42,7 +43,8 @@ _ops.define(
 )
 _ops.define(
     "warp_backward(Tensor gradient, Tensor image, Tensor map, Tensor? fields,"
-    " str interpolation, str padding, bool align_corners, bool by_image, bool by_map) -> (Tensor, Tensor)"
+    " str interpolation, str padding, bool align_corners, bool by_image, bool by_map)"
+    " -> (Tensor, Tensor)"
 )
 
 
@@ -63,8 +65,8 @@ def fused_warp(
         map: See the module.
         size: `(height, width)`, at least 1 each.
         fields: See the module; constants, without a gradient.
-        interpolation: What is read at a point: "bilinear", the mean of four pixels, "nearest", one, or
-            "bicubic", Keys' of sixteen.
+        interpolation: What is read at a point: "bilinear", a mean of four pixels, "nearest", one,
+            or "bicubic", Keys' sum of sixteen.
         padding: How the image goes on outside: "zeros", "border" or "reflection".
         align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
     """
@@ -136,12 +138,16 @@ def _forward(image, map, fields, height, width, interpolation, padding, align_co
         options = _gpu_options(interpolation, padding, align_corners)
         _gpu().forward(image, map, output, _steps(output, is_last), **options)
     elif output.numel():
-        problem = _problem(image, map, fields, output, is_last, interpolation, padding, align_corners)
+        problem = _problem(
+            image, map, fields, output, (0,) * 5, is_last, interpolation, padding, align_corners
+        )
         _run(library().stn_warp, problem)
     return output
 
 
-def _backward(gradient, image, map, fields, interpolation, padding, align_corners, by_image, by_map):
+def _backward(
+    gradient, image, map, fields, interpolation, padding, align_corners, by_image, by_map
+):
     image, is_last = _layout(image)
     map = _as_map(map)
     form = torch.channels_last if is_last else torch.contiguous_format
@@ -163,14 +169,13 @@ def _backward(gradient, image, map, fields, interpolation, padding, align_corner
             del options["nearest"]
             _gpu().by_map(*given, image, map, to_map, **options)
         return to_image, to_map
-    problem = _problem(image, map, fields, gradient, is_last, interpolation, padding, align_corners)
-    if by_image:
-        problem.image_gradient = to_image.data_ptr()
-        steps = _steps(to_image, is_last)
-        problem.gradient_batch_step, problem.gradient_channel_step = steps[:2]
-        problem.gradient_pixel_step = steps[2]
-    if by_map:
-        problem.map_gradient = to_map.data_ptr()
+    results = (
+        *((to_image.data_ptr(), *_steps(to_image, is_last)) if by_image else (0, 0, 0, 0)),
+        to_map.data_ptr() if by_map else 0,
+    )
+    problem = _problem(
+        image, map, fields, gradient, results, is_last, interpolation, padding, align_corners
+    )
     if by_image or by_map:
         _run(library().stn_warp_backward, problem)
     return to_image, to_map
@@ -188,19 +193,24 @@ def _gpu():
     return launch
 
 
-def _gpu_options(interpolation: Interpolation, padding: Rule, align_corners: bool) -> dict[str, Any]:
+def _gpu_options(
+    interpolation: Interpolation, padding: Rule, align_corners: bool
+) -> dict[str, Any]:
     if interpolation not in INTERPOLATIONS["cuda"] or padding not in PADDINGS["cuda"]:
         raise NotImplementedError(f"There is no kernel for {interpolation}, {padding}, on a GPU.")
     nearest, border = interpolation == "nearest", padding == "border"
     return {"nearest": nearest, "border": border, "align_corners": align_corners}
 
 
-def _run(function, problem: Problem) -> None:
-    if function(ctypes.byref(problem)):
+def _run(function, problem: bytes) -> None:
+    if function(problem):
         raise MemoryError("There is no memory for the pixels that a thread holds at once.")
 
 
-def _problem(image, map, fields, output, is_last, interpolation, padding, align_corners) -> Problem:
+def _problem(
+    image, map, fields, output, results, is_last, interpolation, padding, align_corners
+) -> bytes:
+    """What is asked; `results` are where the image's gradient goes, its steps, and the map's."""
     batch, channels, in_height, in_width = image.shape
     height, width = output.shape[2:]
     by_batch, by_channel, by_row, by_column = image.stride()
@@ -210,15 +220,16 @@ def _problem(image, map, fields, output, is_last, interpolation, padding, align_
     else:
         kind, steps = 2, map.stride()
     threads = torch.get_num_threads() if output.numel() > _FEW else 1
-    return Problem(
+    to_image, to_map = results[:4], results[4]
+    return PROBLEM.pack(
         *(image.data_ptr(), by_batch, by_channel, by_row, 1 if in_width == 1 else by_column),
         *(output.data_ptr(), *_steps(output, is_last)),
-        *(0, 0, 0, 0),
-        *(map.data_ptr(), kind, *steps, 0),
+        *to_image,
+        *(map.data_ptr(), kind, *steps, to_map),
         *((0, 0) if fields is None else (fields.data_ptr(), len(fields))),
         *(batch, channels, in_height, in_width, height, width),
         *(TYPES[image.dtype], align_corners),
-        *(INTERPOLATIONS["cpu"].index(interpolation), PADDINGS["cpu"].index(padding), threads),
+        *(_NUMBERS[interpolation], _NUMBERS[padding], threads),
     )
 
 
@@ -271,7 +282,9 @@ def _fake_forward(image, map, fields, height, width, interpolation, padding, ali
     return _empty(image, (height, width), is_last)
 
 
-def _fake_backward(gradient, image, map, fields, interpolation, padding, align_corners, by_image, by_map):
+def _fake_backward(
+    gradient, image, map, fields, interpolation, padding, align_corners, by_image, by_map
+):
     image, is_last = _layout(image)
     return _gradients(image, _as_map(map), is_last, by_image, by_map)
 

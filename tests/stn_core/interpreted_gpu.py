@@ -75,11 +75,7 @@ CASES = [
 @pytest.mark.parametrize(("problem", "layout", "options"), CASES)
 def test_is_the_reference(problem, layout, options):
     seeds = range(problem.pop("seed", 0), 99)
-    seed = next(
-        seed
-        for seed in seeds
-        if not near_a_jump(problem | {"seed": seed}, **options)
-    )
+    seed = next(seed for seed in seeds if not near_a_jump(problem | {"seed": seed}, **options))
     # The interpreter cuts bfloat16 off where a GPU rounds it.
     is_as_the_reference(problem | {"seed": seed}, layout, options, rounding=2)
 

@@ -258,7 +258,7 @@ def gradients(image, theta, transform, backend: Any, dtype, **options):
     return output, *torch.autograd.grad(output, leaves, upstream)
 
 
-# A shift, turned by little either way, mirrored, magnified, and shrunk so that 16 points are far apart.
+# Shifted, turned by little, mirrored, magnified, and shrunk so that 16 points are far apart.
 LEVEL = {
     "shifted": [0.5013, 0.0, 0.2117, 0.0, 0.4987, -0.1319],
     "outside": [1.0131, 0.0, 0.4337, 0.0, 0.9907, 0.3719],

@@ -1,4 +1,4 @@
-// What a call is asked to do; `_Problem` in library.py has the same fields in the same order.
+// What a call is asked to do; `_FIELDS` in library.py names the same fields in the same order.
 #pragma once
 #include <cstdint>
 
