@@ -299,6 +299,28 @@ def test_bicubic_is_that_of_torch(processor, channels, padding, size):
             assert (mine - right).norm() <= 1e-5 * right.norm() + 1e-4
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "crop"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("sampler", [samplers.Bilinear(), samplers.Nearest(), samplers.Bicubic()])
+@pytest.mark.parametrize("transform", [t.Affine(), t.ThinPlateSpline((2, 2))])
+def test_few_points_of_a_large_image(processor, layout, padding, sampler, transform):
+    """Their pixels are read one by one, inside and outside, by several channels in turn."""
+    image = images(5, 3, 100, 90)
+    noise = torch.randn(5, transform.num_params, generator=torch.Generator().manual_seed(3))
+    theta = 1.3137 * transform.identity.float() + 0.11 * noise
+    options = {"sampler": sampler, "output_size": (20, 19), "padding": padding}
+    exact = image.requires_grad_(), theta.double().requires_grad_()
+    ours = laid_out(image.detach().float(), layout).requires_grad_(), theta.requires_grad_()
+    results = []
+    for leaves, backend in [(exact, "torch"), (ours, "fused")]:
+        output = warp(*leaves, transform, backend=backend, **options)
+        upstream = torch.cos(torch.arange(output.numel())).view(output.shape).to(output)
+        given = torch.autograd.grad(output, leaves, upstream, materialize_grads=True)
+        results.append((output, *given))
+    for right, mine in zip(*results, strict=True):
+        assert (mine - right).norm() <= 2e-4 * right.norm()
+
+
 @pytest.mark.parametrize("side", [28, 64, 200])
 def test_bfloat16_loses_the_rounding_of_the_output_alone(side):
     image = images(2, 3, side, side, dtype=torch.float32).bfloat16()

@@ -251,30 +251,4 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
   unpack_window<L>(p, w, n, c, gathered, is_few || kIsCubic);
 }
 
-template <int L, Interpolation Kind>
-void differentiate(const Problem& p) {
-  bool is_last = lies_by_pixel(p);
-  int64_t step = is_last ? kTogether : L, groups = (p.channels + step - 1) / step;
-  auto part = is_last ? differentiate_pixels<Kind == kNearest> : differentiate_part<L, Kind>;
-  if (p.kind >= kDense) {
-    // A point's gradient is a sum over the channels, in their order.
-    bool is_by_map = p.map_gradient_ && Kind != kNearest;
-    in_images(p, false, is_by_map, [&](const Source& source, int64_t n, int64_t, int64_t) {
-      for (int64_t c = 0; c < p.channels; c += step) part(p, source, n, c, nullptr);
-    });
-    return;
-  }
-  std::vector<double> totals(p.batch * groups * kSums);
-  in_parallel(int(p.threads), p.batch * groups, [&](int64_t i) {
-    auto source = source_of(p, i / groups);
-    part(p, *source, i / groups, i % groups * step, totals.data() + i * kSums);
-  });
-  if (!p.map_gradient_) return;
-  for (int64_t n = 0; n < p.batch; n++) {
-    double total[kSums] = {};
-    for (int64_t i = 0; i < groups * kSums; i++) total[i % kSums] += totals[n * groups * kSums + i];
-    source_of(p, n)->finish(total, n);
-  }
-}
-
 }  // namespace

@@ -111,9 +111,11 @@ void clear(Run<T> run, ptrdiff_t count) {
     for (int c = 0; c < run.channels; c++)
       std::memset(run.start + c * run.channel_step, 0, count * sizeof(T));
   } else {
-    for (ptrdiff_t i = 0; i < count; i++)
-      for (int c = 0; c < run.channels; c++)
-        std::memset(run.start + i * run.pixel_step + c * run.channel_step, 0, sizeof(T));
+    // Then channels lie together, if not all of them are here.
+    bool is_whole = run.pixel_step == run.channels;
+    for (ptrdiff_t i = 0; i < (is_whole ? 1 : count); i++)
+      std::memset(run.start + i * run.pixel_step, 0,
+                  (is_whole ? count : 1) * run.channels * sizeof(T));
   }
 }
 

@@ -2,8 +2,8 @@
 #include <new>
 
 #include "convolution.hpp"
-#include "gradient.hpp"
 #include "nearest.hpp"
+#include "sparse.hpp"
 
 namespace {
 
@@ -14,6 +14,8 @@ struct Forward {
   static void run(const Problem& p) {
     if constexpr (Kind == kNearest)
       sample_nearest(p);
+    else if (is_sparse(p) && !lies_by_pixel(p))
+      sample_sparse<Kind>(p);
     else
       sample<L, Kind>(p);
   }
