@@ -312,7 +312,8 @@ def test_few_points_of_a_large_image(processor, layout, padding, sampler, transf
     exact = image.requires_grad_(), theta.double().requires_grad_()
     ours = laid_out(image.detach().float(), layout).requires_grad_(), theta.requires_grad_()
     results = []
-    for leaves, backend in [(exact, "torch"), (ours, "fused")]:
+    ways: Any = (exact, "torch"), (ours, "fused")
+    for leaves, backend in ways:
         output = warp(*leaves, transform, backend=backend, **options)
         upstream = torch.cos(torch.arange(output.numel())).view(output.shape).to(output)
         given = torch.autograd.grad(output, leaves, upstream, materialize_grads=True)
