@@ -309,12 +309,17 @@ def test_few_points_of_a_large_image(processor, layout, padding, sampler, transf
     noise = torch.randn(5, transform.num_params, generator=torch.Generator().manual_seed(3))
     theta = 1.3137 * transform.identity.float() + 0.11 * noise
     options = {"sampler": sampler, "output_size": (20, 19), "padding": padding}
-    exact = image.requires_grad_(), theta.double().requires_grad_()
-    ours = laid_out(image.detach().float(), layout).requires_grad_(), theta.requires_grad_()
+    exact = image.requires_grad_(), theta.double().requires_grad_(), "torch"
+    ours = (
+        laid_out(image.detach().float(), layout).requires_grad_(),
+        theta.requires_grad_(),
+        "fused",
+    )
     results = []
-    ways: Any = (exact, "torch"), (ours, "fused")
-    for leaves, backend in ways:
-        output = warp(*leaves, transform, backend=backend, **options)
+    ways: Any = exact, ours
+    for source, parameters, backend in ways:
+        leaves = source, parameters
+        output = warp(source, parameters, transform, backend=backend, **options)
         upstream = torch.cos(torch.arange(output.numel())).view(output.shape).to(output)
         given = torch.autograd.grad(output, leaves, upstream, materialize_grads=True)
         results.append((output, *given))
