@@ -22,8 +22,15 @@ def compiling(unchecked):
     torch.compiler.reset()
 
 
+@pytest.fixture
+def compiled():
+    """Skip where there are no kernels for a CPU."""
+    if missing := library.why_missing():
+        pytest.skip(missing)
+
+
 @pytest.fixture(params=PROCESSORS)
-def processor(request, monkeypatch):
+def processor(compiled, request, monkeypatch):
     """Kernels of one kind, where this machine can run them."""
     best = library.processor()
     if PROCESSORS.index(request.param) > PROCESSORS.index(best):

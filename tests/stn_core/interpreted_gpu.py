@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_fused import is_as_the_reference, lost_points_touch_nothing, near_a_jump
+from warp_problems import is_as_the_reference, lost_points_touch_nothing, near_a_jump
 
 from stn_core import backends, samplers, transforms as t, warp
 from stn_core.kernels import fused

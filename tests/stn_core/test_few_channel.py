@@ -10,15 +10,9 @@ from bench.models.cnn import CNN
 from bench.models.svhn_cnn import SVHNCNN
 from stn_core import few_channel
 from stn_core.few_channel import Conv2d, input_gradient
-from stn_core.kernels.library import why_missing
 
 SIDE = st.integers(1, 7)
-
-
-@pytest.fixture(autouse=True)
-def _compiled():
-    if missing := why_missing():
-        pytest.skip(missing)
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 @settings(max_examples=40, deadline=None)
@@ -70,9 +64,12 @@ def test_is_the_same_to_the_bit_for_any_number_of_threads():
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
-@pytest.mark.parametrize("model", [CNN((1, 28, 28), 10), SVHNCNN((3, 64, 64), 10, width=0.1)])
-def test_models_of_the_harness_have_it(model, monkeypatch):
-    image = torch.rand(2, *((1, 28, 28) if isinstance(model, CNN) else (3, 64, 64)))
+@pytest.mark.parametrize(
+    ("kind", "size", "options"), [(CNN, (1, 28, 28), {}), (SVHNCNN, (3, 64, 64), {"width": 0.1})]
+)
+def test_models_of_the_harness_have_it(kind, size, options, monkeypatch):
+    torch.manual_seed(0)
+    model, image = kind(size, 10, **options), torch.rand(2, *size)
     of_each = []
     for is_quick in (True, False):
         if not is_quick:
@@ -83,7 +80,9 @@ def test_models_of_the_harness_have_it(model, monkeypatch):
         names = {type(f).__name__ for f in _functions(output.grad_fn)}
         assert ("_ConvolveBackward" in names) == is_quick
         of_each.append(torch.autograd.grad(output.square().sum(), (leaf, *model.parameters())))
-    torch.testing.assert_close(*of_each)
+    # Each number is a sum of many that cancel.
+    for mine, theirs in zip(*of_each, strict=True):
+        assert (mine - theirs).norm() <= 1e-5 * theirs.norm()
 
 
 def _functions(function):

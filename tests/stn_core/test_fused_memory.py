@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from stn_core import samplers, transforms as t, warp
-from stn_core.kernels import library
 
-pytestmark = pytest.mark.skipif(library.why_missing() is not None, reason="no compiled kernels")
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 @pytest.fixture
