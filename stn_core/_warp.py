@@ -9,6 +9,7 @@ from torch import Tensor
 from .backends import FUSED, Backend, choose
 from .kernels import fused
 from .kernels.reference import Reference
+from .samplers.antialiased import Antialiased, areas_of_matrix, areas_of_points
 from .samplers.interpolation import Bilinear
 from .samplers.padding import Padding, Rule, check_padding, fill_of
 from .samplers.sampler import Sampler
@@ -67,7 +68,7 @@ def warp(
     size = image.shape[2:] if output_size is None else output_size
     chosen, _ = choose(image, theta, transform, sampler, padding, backend)
     if chosen == "fused":
-        map, fields = _map_of(image, theta, transform, size, align_corners)
+        map, fields = _map_of(image, theta, transform, sampler, size, align_corners)
         fill = None
         source = image
         rule: Rule = "zeros"
@@ -86,6 +87,7 @@ def warp(
             interpolation=FUSED[type(sampler)],
             padding=rule,
             align_corners=align_corners,
+            max_shrink=getattr(sampler, "max_shrink", 1),
         )
         return output if fill is None else (output + fill).to(image.dtype)
     grid = sampling_grid(theta, transform, size, align_corners=align_corners)
@@ -116,16 +118,31 @@ def check_output_size(size: Sequence[int], transform: Transform) -> None:
 
 
 def _map_of(
-    image: Tensor, theta: Tensor, transform: Transform, size: Sequence[int], align_corners: bool
+    image: Tensor,
+    theta: Tensor,
+    transform: Transform,
+    sampler: Sampler,
+    size: Sequence[int],
+    align_corners: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The matrices of a linear or projective family; on a CPU factors and fields; else the grid."""
+    """The matrices of a linear or projective family; on a CPU factors and fields; else the grid.
+
+    For `Antialiased` matrices of a linear family, else the grid, and the areas of output pixels.
+    """
     check_output_size(size, transform)
+    has_areas = isinstance(sampler, Antialiased)
     read = getattr(transform, "matrix", None) or getattr(transform, "homography", None)
     if read is not None:
         transform.check_theta(theta)
         matrix = read(theta.float())
-        if matrix.shape[1:] in ((2, 3), (3, 3)):
+        if has_areas and matrix.shape[1:] == (2, 3):
+            sizes = image.shape[2:], size
+            return areas_of_matrix(matrix, *sizes, align_corners=align_corners), None
+        if not has_areas and matrix.shape[1:] in ((2, 3), (3, 3)):
             return matrix, None
-    elif not fused.is_on_gpu(image) and (fields := getattr(transform, "fields", None)):
+    elif not has_areas and not fused.is_on_gpu(image) and (fields := getattr(transform, "fields", None)):
         return fields(theta, size, align_corners=align_corners)
-    return transform.grid(theta, size, align_corners=align_corners), None
+    grid = transform.grid(theta, size, align_corners=align_corners)
+    if not has_areas:
+        return grid, None
+    return areas_of_points(grid, image.shape[2:], align_corners=align_corners), None

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .kernels.fused import INTERPOLATIONS, PADDINGS, TYPES, Interpolation
 from .kernels.library import processor, why_missing, why_missing_on_gpu
+from .samplers.antialiased import Antialiased
 from .samplers.interpolation import Bicubic, Bilinear, Nearest
 from .samplers.padding import Padding
 from .samplers.sampler import Sampler
@@ -21,6 +22,7 @@ FUSED: dict[type[Sampler], Interpolation] = {
     Bilinear: "bilinear",
     Nearest: "nearest",
     Bicubic: "bicubic",
+    Antialiased: "antialiased",
 }
 
 

@@ -3,7 +3,9 @@
 A map is a matrix per image, (batch, 2, 3) or (batch, 3, 3), from normalised target to source
 points; or a source point for each output pixel, (batch, height, width, 2); or, where there are
 fields of displacements (terms, height, width), a factor of x and of y for each, (batch, terms, 2),
-and what they make of the identity. Always float32.
+and what they make of the identity. For "antialiased" it is three matrices or grids of points for each
+image, one after the other, (batch * 3, ...): its own, and the sides of the area of an output pixel, by
+row and by column. Always float32.
 """
 
 from typing import Any, Literal
@@ -17,10 +19,10 @@ from ..grid import is_traced
 from ..samplers.padding import Rule
 from .library import PROBLEM, library
 
-Interpolation = Literal["bilinear", "nearest", "bicubic"]
+Interpolation = Literal["bilinear", "nearest", "bicubic", "antialiased"]
 # What kernels there are for, by the type of device.
 INTERPOLATIONS: dict[str, tuple[Interpolation, ...]] = {
-    "cpu": ("bilinear", "nearest", "bicubic"),
+    "cpu": ("bilinear", "nearest", "bicubic", "antialiased"),
     "cuda": ("bilinear", "nearest"),
 }
 PADDINGS: dict[str, tuple[Rule, ...]] = {
@@ -39,12 +41,12 @@ _FARTHEST = (1 << 31) - 1
 _ops = torch.library.Library("stn_core", "DEF")
 _ops.define(
     "warp(Tensor image, Tensor map, Tensor? fields, SymInt height, SymInt width, str interpolation,"
-    " str padding, bool align_corners) -> Tensor"
+    " str padding, bool align_corners, int max_shrink) -> Tensor"
 )
 _ops.define(
     "warp_backward(Tensor gradient, Tensor image, Tensor map, Tensor? fields,"
-    " str interpolation, str padding, bool align_corners, bool by_image, bool by_map)"
-    " -> (Tensor, Tensor)"
+    " str interpolation, str padding, bool align_corners, int max_shrink, bool by_image,"
+    " bool by_map) -> (Tensor, Tensor)"
 )
 
 
@@ -57,6 +59,7 @@ def fused_warp(
     interpolation: Interpolation,
     padding: Rule,
     align_corners: bool,
+    max_shrink: int = 1,
 ) -> Float[Tensor, "batch channels height width"]:
     """The image read where the map sends each pixel of an output of this size.
 
@@ -66,11 +69,13 @@ def fused_warp(
         size: `(height, width)`, at least 1 each.
         fields: See the module; constants, without a gradient.
         interpolation: What is read at a point: "bilinear", a mean of four pixels, "nearest", one,
-            or "bicubic", Keys' sum of sixteen.
+            "bicubic", Keys' sum of sixteen, or "antialiased", the mean of bilinear readings over
+            an area.
         padding: How the image goes on outside: "zeros", "border" or "reflection".
         align_corners: Whether -1 and 1 are centres of pixels (True) or edges of the image (False).
+        max_shrink: Of "antialiased" alone: how many readings a side of the area has.
     """
-    options = (interpolation, padding, align_corners)
+    options = (interpolation, padding, align_corners, max_shrink)
     inputs = (image, map, fields, *size, *options)
     # Without need the operator is left aside, for it costs 0.1 ms.
     if is_traced() or type(image) is not Tensor or type(map) is not Tensor:
@@ -130,24 +135,20 @@ class _WarpBackward(torch.autograd.Function):
         _refuse(ctx, *gradients)
 
 
-def _forward(image, map, fields, height, width, interpolation, padding, align_corners):
+def _forward(image, map, fields, height, width, *options):
     image, is_last = _layout(image)
     map = _as_map(map)
     output = _empty(image, (height, width), is_last)
     if output.numel() and is_on_gpu(image):
-        options = _gpu_options(interpolation, padding, align_corners)
-        _gpu().forward(image, map, output, _steps(output, is_last), **options)
+        _gpu().forward(image, map, output, _steps(output, is_last), **_gpu_options(*options))
     elif output.numel():
-        problem = _problem(
-            image, map, fields, output, (0,) * 5, is_last, interpolation, padding, align_corners
-        )
+        problem = _problem(image, map, fields, output, (0,) * 5, is_last, *options)
         _run(library().stn_warp, problem)
     return output
 
 
-def _backward(
-    gradient, image, map, fields, interpolation, padding, align_corners, by_image, by_map
-):
+def _backward(gradient, image, map, fields, *options):
+    *options, by_image, by_map = options
     image, is_last = _layout(image)
     map = _as_map(map)
     form = torch.channels_last if is_last else torch.contiguous_format
@@ -155,27 +156,25 @@ def _backward(
     to_image, to_map = _gradients(image, map, is_last, by_image, by_map)
     if gradient.numel() == 0:
         return to_image.zero_(), to_map.zero_()
-    if interpolation == "nearest":
+    if options[0] == "nearest":
         # Its steps have no slope.
         to_map.zero_()
         by_map = False
     if is_on_gpu(image):
         given = gradient, _steps(gradient, is_last)
-        options = _gpu_options(interpolation, padding, align_corners)
+        chosen = _gpu_options(*options)
         if by_image:
             to = to_image, _steps(to_image, is_last)
-            _gpu().by_image(*given, map, *to, **options)
+            _gpu().by_image(*given, map, *to, **chosen)
         if by_map:
-            del options["nearest"]
-            _gpu().by_map(*given, image, map, to_map, **options)
+            del chosen["nearest"]
+            _gpu().by_map(*given, image, map, to_map, **chosen)
         return to_image, to_map
     results = (
         *((to_image.data_ptr(), *_steps(to_image, is_last)) if by_image else (0, 0, 0, 0)),
         to_map.data_ptr() if by_map else 0,
     )
-    problem = _problem(
-        image, map, fields, gradient, results, is_last, interpolation, padding, align_corners
-    )
+    problem = _problem(image, map, fields, gradient, results, is_last, *options)
     if by_image or by_map:
         _run(library().stn_warp_backward, problem)
     return to_image, to_map
@@ -194,7 +193,7 @@ def _gpu():
 
 
 def _gpu_options(
-    interpolation: Interpolation, padding: Rule, align_corners: bool
+    interpolation: Interpolation, padding: Rule, align_corners: bool, max_shrink: int
 ) -> dict[str, Any]:
     if interpolation not in INTERPOLATIONS["cuda"] or padding not in PADDINGS["cuda"]:
         raise NotImplementedError(f"There is no kernel for {interpolation}, {padding}, on a GPU.")
@@ -208,7 +207,7 @@ def _run(function, problem: bytes) -> None:
 
 
 def _problem(
-    image, map, fields, output, results, is_last, interpolation, padding, align_corners
+    image, map, fields, output, results, is_last, interpolation, padding, align_corners, max_shrink
 ) -> bytes:
     """What is asked; `results` are where the image's gradient goes, its steps, and the map's."""
     batch, channels, in_height, in_width = image.shape
@@ -229,7 +228,7 @@ def _problem(
         *((0, 0) if fields is None else (fields.data_ptr(), len(fields))),
         *(batch, channels, in_height, in_width, height, width),
         *(TYPES[image.dtype], align_corners),
-        *(_NUMBERS[interpolation], _NUMBERS[padding], threads),
+        *(_NUMBERS[interpolation], _NUMBERS[padding], max_shrink, threads),
     )
 
 
@@ -277,16 +276,14 @@ def _gradients(image, map, is_last, by_image, by_map) -> tuple[Tensor, Tensor]:
 # ---- what torch asks of an operator
 
 
-def _fake_forward(image, map, fields, height, width, interpolation, padding, align_corners):
+def _fake_forward(image, map, fields, height, width, *options):
     image, is_last = _layout(image)
     return _empty(image, (height, width), is_last)
 
 
-def _fake_backward(
-    gradient, image, map, fields, interpolation, padding, align_corners, by_image, by_map
-):
+def _fake_backward(gradient, image, map, fields, *options):
     image, is_last = _layout(image)
-    return _gradients(image, _as_map(map), is_last, by_image, by_map)
+    return _gradients(image, _as_map(map), is_last, *options[-2:])
 
 
 def _keep(ctx, inputs, output):
@@ -304,7 +301,7 @@ def _differentiate(ctx, gradient):
 
 def _as_asked(gradients, by_image, by_map):
     # For each input of the operator, of which the first two are tensors.
-    return gradients[0] if by_image else None, gradients[1] if by_map else None, *[None] * 6
+    return gradients[0] if by_image else None, gradients[1] if by_map else None, *[None] * 7
 
 
 def _refuse(ctx, *gradients):

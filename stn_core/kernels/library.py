@@ -18,7 +18,7 @@ _FIELDS = """
     image_gradient gradient_batch_step gradient_channel_step gradient_pixel_step
     map kind map_batch_step map_row_step map_column_step map_coordinate_step map_gradient
     fields terms
-    batch channels in_height in_width height width type align_corners interpolation padding threads
+    batch channels in_height in_width height width type align_corners interpolation padding max_shrink threads
 """
 
 

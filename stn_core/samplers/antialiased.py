@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import grid_sample
 
 from ..grid import to_pixels
 from .padding import Rule
-from .sampler import FARTHEST, Sampler
+from .sampler import FARTHEST, Sampler, bring_near
 
 
 @final
@@ -81,12 +82,46 @@ class Antialiased(Sampler):
         return f"max_shrink={self.max_shrink}"
 
 
-def _sides(grid: Tensor, size: tuple[int, ...], align_corners: bool) -> list[Tensor]:
-    """For each output axis, the side of the area that readings are spread over, as grid steps.
+def areas_of_points(
+    grid: Float[Tensor, "batch height width 2"], size: Sequence[int], *, align_corners: bool
+) -> Float[Tensor, "batch_of_three height width 2"]:
+    """For the fused kernel, of each image its points and the sides of their areas."""
+    near, _ = bring_near(grid)
+    maps = (grid, *_sides(near, tuple(size), align_corners))
+    return torch.stack([m.movedim(-1, 1) for m in maps], dim=1).flatten(0, 1).movedim(1, -1)
+
+
+def areas_of_matrix(
+    matrix: Float[Tensor, "batch 2 3"],
+    size: Sequence[int],
+    output_size: Sequence[int],
+    *,
+    align_corners: bool,
+) -> Float[Tensor, "batch_of_three 2 3"]:
+    """For the fused kernel, of each image its matrix, and the sides of the area as translations."""
+    height, width = (n - 1 if align_corners else n for n in size)
+    maps = [matrix]
+    # A size begins with the rows, a matrix with x.
+    for axis, n in zip((1, 0), output_size, strict=True):
+        length = 2 / (n - 1 if align_corners else n) if n > 1 else 0.0
+        step = length * matrix[:, :, axis]
+        x, y = (step * step.new_tensor([width / 2, height / 2])).unbind(-1)
+        side = _side(step, (x.square() + y.square()).unsqueeze(-1))
+        maps.append(torch.cat([torch.zeros_like(matrix[:, :, :2]), side.unsqueeze(-1)], dim=-1))
+    return torch.stack(maps, dim=1).flatten(0, 1)
+
+
+def _side(step: Tensor, squared: Tensor) -> Tensor:
+    """The side of the area for a step, and its square in pixels.
 
     A step of s pixels gives a side of s - 1 / s. The bilinear kernel has a variance of 1/6 itself,
     and with it the readings have the variance of a step, s * s / 12, but for 1 / (12 s * s).
     """
+    return step * (1 - 1 / squared.clamp(min=1))
+
+
+def _sides(grid: Tensor, size: tuple[int, ...], align_corners: bool) -> list[Tensor]:
+    """For each output axis, the side of the area that readings are spread over, as grid steps."""
     pixels = to_pixels(grid, size, align_corners=align_corners)
     is_lost = grid.detach().abs().amax(-1, keepdim=True) >= FARTHEST
     sides: list[Tensor] = []
@@ -100,7 +135,7 @@ def _sides(grid: Tensor, size: tuple[int, ...], align_corners: bool) -> list[Ten
         is_before = rank_before <= rank_after
         step = torch.where(is_before, *_beside(grid.diff(dim=axis), axis, 0.0))
         squared = torch.where(is_before, *_beside(squared, axis, 0.0))
-        side = step * (1 - 1 / squared.clamp(min=1))
+        side = _side(step, squared)
         sides.append(torch.where(torch.minimum(rank_before, rank_after) < math.inf, side, 0.0))
     return sides
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..grid import is_traced
@@ -76,11 +76,7 @@ class Sampler(nn.Module, ABC):
         check_padding(padding)
         dtype = torch.promote_types(torch.promote_types(image.dtype, grid.dtype), torch.float32)
         points, source = grid.to(dtype), image.to(dtype)
-        is_lost = None
-        if not _are_near(points):
-            is_finite = points.detach().abs().amax(-1, keepdim=True) < math.inf
-            points = torch.where(is_finite, points.clamp(-FARTHEST, FARTHEST), FARTHEST)
-            is_lost = ~is_finite.squeeze(-1).unsqueeze(1)
+        points, is_lost = bring_near(points)
         if isinstance(padding, str):
             output = self.sample(source, points, padding=padding, align_corners=align_corners)
         else:
@@ -89,8 +85,19 @@ class Sampler(nn.Module, ABC):
             output = self.sample(difference, points, padding="zeros", align_corners=align_corners)
             output = output + fill
         if is_lost is not None:
-            output = output.masked_fill(is_lost, math.nan)
+            output = output.masked_fill(is_lost.unsqueeze(1), math.nan)
         return output.to(image.dtype)
+
+
+def bring_near(
+    points: Float[Tensor, "batch *out_size dims"],
+) -> tuple[Float[Tensor, "batch *out_size dims"], Bool[Tensor, "batch *out_size"] | None]:
+    """Points as `sample` has them, and which are lost, or None where there is none."""
+    if _are_near(points):
+        return points, None
+    is_finite = points.detach().abs().amax(-1, keepdim=True) < math.inf
+    near = torch.where(is_finite, points.clamp(-FARTHEST, FARTHEST), FARTHEST)
+    return near, ~is_finite.squeeze(-1)
 
 
 def _are_near(points: Tensor) -> bool:

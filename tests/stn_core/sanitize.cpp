@@ -31,7 +31,11 @@ void warp_once() {
   p.batch = pick(1, 6), p.channels = pick(1, 18);
   p.in_height = pick(1, side), p.in_width = pick(1, side);
   p.height = pick(1, side), p.width = pick(1, side);
-  p.type = pick(0, 2), p.kind = pick(0, 3), p.interpolation = pick(0, 2), p.padding = pick(0, 2);
+  p.type = pick(0, 2), p.kind = pick(0, 3), p.interpolation = pick(0, 3), p.padding = pick(0, 2);
+  p.max_shrink = p.interpolation == kArea ? pick(2, 4) : 1;
+  // Of each image a map and its two sides, of a matrix or of points.
+  int64_t maps = p.interpolation == kArea ? 3 : 1;
+  if (maps > 1) p.kind = pick(0, 1) ? kAffine : kDense;
   p.align_corners = pick(0, 1), p.threads = pick(1, 3);
   int64_t in = p.in_height * p.in_width, out = p.pixels();
   bool is_last = pick(0, 1) && p.channels > 1;
@@ -41,10 +45,10 @@ void warp_once() {
   int64_t sizes[] = {6, 9, 2 * out, 2 * p.terms}, parameters = sizes[p.kind];
   Buffer fields(p.terms * out, kFloat);
   p.fields_ = fields.start();
-  Buffer map(p.batch * parameters, kFloat), map_gradient(p.batch * parameters, kFloat);
+  Buffer map(p.batch * maps * parameters, kFloat), map_gradient(p.batch * maps * parameters, kFloat);
   auto theta = reinterpret_cast<float*>(map.bytes.data());
   float scale = pick(0, 4) ? 1 : pick(0, 1) ? 1e6f : 1e38f;
-  for (int64_t i = 0; i < p.batch * parameters; i++) {
+  for (int64_t i = 0; i < p.batch * maps * parameters; i++) {
     theta[i] *= scale;
     if (pick(0, 199) == 0) theta[i] = pick(0, 1) ? NAN : INFINITY;
   }

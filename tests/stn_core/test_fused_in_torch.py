@@ -54,10 +54,10 @@ def test_operators_are_what_torch_expects():
         matrix = torch.eye(2, 3).mul(0.7).repeat(2, 1, 1).requires_grad_()
         points = (0.8 * canonical_grid((3, 6), align_corners=False)).repeat(2, 1, 1, 1)
         for map in (matrix, points.detach().requires_grad_(), matrix.detach().bfloat16()):
-            arguments = (image, map, None, 3, 6, "bilinear", "zeros", False)
+            arguments = (image, map, None, 3, 6, "bilinear", "zeros", False, 1)
             torch.library.opcheck(torch.ops.stn_core.warp.default, arguments)
             upstream = torch.ones(2, channels, 3, 6)
-            options = (None, "bilinear", "zeros", False, True, True)
+            options = (None, "bilinear", "zeros", False, 1, True, True)
             detached = (upstream, image.detach(), map.detach(), *options)
             torch.library.opcheck(torch.ops.stn_core.warp_backward.default, detached)
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "problem.hpp"
 #include "vector.hpp"
@@ -64,8 +65,10 @@ struct Affine final : Source {
   double m[2][3];
   int64_t out_width;
 
-  Affine(const Problem& p, int64_t n) : Affine(p) {
-    const float* theta = p.map<const float>() + n * 6;
+  Affine(const Problem& p, int64_t n) : Affine(p) { put(p.map<const float>() + n * 6); }
+  // From theta.
+  template <class T>
+  void put(const T* theta) {
     for (int i = 0; i < 6; i++) is_lost |= !std::isfinite(theta[i]);
     for (int i = 0; i < 2; i++) {
       double half = i ? ay.half : ax.half, middle = i ? ay.middle : ax.middle;
@@ -230,45 +233,57 @@ inline void find_lost(Chunk& k) {
       k.is_lost[i] = !(std::fabs(k.x[i]) < INFINITY && std::fabs(k.y[i]) < INFINITY);
 }
 
-// A dense grid of normalised points, with a gradient for each.
+// A dense grid of normalised points, with a gradient for each; or a weighted sum of several, one after the
+// other, of which the first one's weight is 1.
 struct Dense final : Source {
   const Problem& p;
   Axis ax, ay;
+  std::vector<double> weights;
   const float* points;
   float* gradient;
 
-  Dense(const Problem& p, int64_t n)
+  Dense(const Problem& p, int64_t n, std::vector<double> weights = {1})
       : p(p),
         ax(p.in_width, p.width, p.align_corners),
         ay(p.in_height, p.height, p.align_corners),
+        weights(std::move(weights)),
         points(p.map<const float>() + n * p.map_batch_step),
-        gradient(p.map_gradient<float>() + n * 2 * p.width * p.height) {}
+        gradient(p.map_gradient<float>() + n * 2 * p.pixels()) {}
 
   void fill(Chunk& k) const override {
-    float half_x = float(ax.half), half_y = float(ay.half);
+    read<false>(k, 0);
+    for (size_t j = 1; j < weights.size(); j++) read<true>(k, j);
+    find_lost(k);
+  }
+  // A grid, into the chunk's coordinates or on top of them.
+  template <bool Adds>
+  void read(Chunk& k, size_t j) const {
+    float half_x = float(weights[j] * ax.half), half_y = float(weights[j] * ay.half);
     float middle_x = float(ax.middle), middle_y = float(ay.middle);
     int64_t row = k.first / p.width, column = k.first % p.width;
     for (int at = 0; at < k.count; row++, column = 0) {
       int count = int(std::min<int64_t>(p.width - column, k.count - at));
-      const float* from = points + row * p.map_row_step + column * p.map_column_step;
-      const float* from_y = from + p.map_coordinate_step;
-      if (p.map_column_step == 1) {
-        for (int i = 0; i < count; i++) k.x[at + i] = from[i] * half_x + middle_x;
-        for (int i = 0; i < count; i++) k.y[at + i] = from_y[i] * half_y + middle_y;
-      } else {
-        for (int i = 0; i < count; i++) {
-          k.x[at + i] = from[i * p.map_column_step] * half_x + middle_x;
-          k.y[at + i] = from_y[i * p.map_column_step] * half_y + middle_y;
-        }
-      }
+      const float* from = points + j * p.map_batch_step + row * p.map_row_step + column * p.map_column_step;
+      float *x = k.x + at, *y = k.y + at;
+      auto put = [&](ptrdiff_t step) {
+        const float* from_y = from + p.map_coordinate_step;
+        for (int i = 0; i < count; i++) x[i] = from[i * step] * half_x + (Adds ? x[i] : middle_x);
+        for (int i = 0; i < count; i++) y[i] = from_y[i * step] * half_y + (Adds ? y[i] : middle_y);
+      };
+      if (p.map_column_step == 1)
+        put(1);
+      else
+        put(p.map_column_step);
       at += count;
     }
-    find_lost(k);
   }
 
   void add(Chunk& k, double*, bool is_first) const override {
-    put_row(k, k.dx, ax.half, gradient + k.first, is_first);
-    put_row(k, k.dy, ay.half, gradient + p.width * p.height + k.first, is_first);
+    for (size_t j = 0; j < weights.size(); j++) {
+      float* to = gradient + 2 * j * p.pixels() + k.first;
+      put_row(k, k.dx, weights[j] * ax.half, to, is_first);
+      put_row(k, k.dy, weights[j] * ay.half, to + p.pixels(), is_first);
+    }
   }
   void finish(const double*, int64_t) const override {}
   static void put_row(const Chunk& k, const float* by, double half, float* to, bool is_first) {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "coordinates.hpp"
+#include "area.hpp"
 #include "parallel.hpp"
 
 namespace {
@@ -160,6 +160,7 @@ struct Fields final : Source {
 
 // The source of image n, where it is not of fields.
 inline std::unique_ptr<Source> source_of(const Problem& p, int64_t n) {
+  if (p.interpolation == kArea) return std::make_unique<Area>(p, n);
   if (p.kind == kAffine) return std::make_unique<Affine>(p, n);
   if (p.kind == kProjective) return std::make_unique<Projective>(p, n);
   return std::make_unique<Dense>(p, n);

@@ -12,10 +12,14 @@ inline AnyRun gradient_run(const Problem& p, int L, int64_t n, int64_t c, int64_
           ptrdiff_t(p.gradient_pixel_step), int(std::min<int64_t>(L, p.channels - c))};
 }
 
-// The gradient by the output of a chunk, and zeros for what its last vector holds beyond.
+// The gradient by each reading of a chunk, and zeros for what its last vector holds beyond.
 template <int L>
 void pack_output(const Problem& p, int64_t n, int64_t c, const Chunk& k, float* g) {
   pack<L>(output_run(p, L, n, c, k.first), k.count, g);
+  if (p.interpolation == kArea) {
+    float share = 1.0f / float(p.max_shrink * p.max_shrink);
+    for (int i = 0; i < k.count * L; i++) g[i] *= share;
+  }
   std::fill(g + k.count * L, g + (k.count + 15) / 16 * 16 * L, 0.0f);
 }
 
@@ -207,7 +211,8 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
   }
   if (p.image_gradient) {
     // For `fold` a row and a cell before the first, and some cells after the last.
-    is_few = L == 1 && 2 * p.pixels() < w.cells();
+    int64_t points = p.pixels() * p.max_shrink * p.max_shrink;
+    is_few = L == 1 && 2 * points < w.cells();
     bool is_apart = L == 1 && !is_few;
     int cell = is_apart ? kCorners : L;
     size_t before = is_apart ? (w.width() + 1) * cell : 0, size = (w.cells() + kLanes) * cell;
@@ -216,33 +221,34 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
     std::memset(gathered, 0, (before + size) * sizeof(float));
     gathered += before;
   }
-  for (int64_t i = 0; i < p.pixels(); i += kChunk) {
-    start(source, k, i, p.pixels());
-    locate<kNear>(p, w, w.width(), k);
-    if constexpr (kIsCubic) weights.find(k);
-    pack_output<L>(p, n, c, k, g);
-    if (k.any_lost)
-      for (int j = 0; j < k.count; j++)
-        if (k.is_lost[j]) std::fill(g + j * L, g + (j + 1) * L, 0.0f);
-    if (pixels.start) {
-      if constexpr (kIsCubic)
-        slopes<L>(pixels.start, pixels.row, g, k, weights);
-      else if constexpr (kIsByPlane)
-        slopes_by_planes<L>(p, pixels, n, c, planes, g, k);
-      else
-        slopes<L>(pixels, g, k);
-      settle(p, k);
-    }
-    if (gathered) {
-      if constexpr (kIsCubic)
-        scatter<L>(gathered, w.width(), g, k, weights, is_few ? 1 : kTaps, w.cells());
-      else if (is_few)
-        scatter_few<kNear>(gathered, w.width(), g, k);
-      else
-        scatter<L, kNear>(gathered, w.width(), g, k);
-    }
-    if (pixels.start) source.add(k, total, c == 0);
-  }
+  for (int64_t i = 0; i < p.pixels(); i += kChunk)
+    over_readings<Kind>(source, [&](const Source& reading, int r) {
+      start(reading, k, i, p.pixels());
+      locate<kNear>(p, w, w.width(), k);
+      if constexpr (kIsCubic) weights.find(k);
+      if (r == 0) pack_output<L>(p, n, c, k, g);
+      if (k.any_lost)
+        for (int j = 0; j < k.count; j++)
+          if (k.is_lost[j]) std::fill(g + j * L, g + (j + 1) * L, 0.0f);
+      if (pixels.start) {
+        if constexpr (kIsCubic)
+          slopes<L>(pixels.start, pixels.row, g, k, weights);
+        else if constexpr (kIsByPlane)
+          slopes_by_planes<L>(p, pixels, n, c, planes, g, k);
+        else
+          slopes<L>(pixels, g, k);
+        settle(p, k);
+      }
+      if (gathered) {
+        if constexpr (kIsCubic)
+          scatter<L>(gathered, w.width(), g, k, weights, is_few ? 1 : kTaps, w.cells());
+        else if (is_few)
+          scatter_few<kNear>(gathered, w.width(), g, k);
+        else
+          scatter<L, kNear>(gathered, w.width(), g, k);
+      }
+      if (pixels.start) reading.add(k, sums_of(total, r), c == 0 && r == 0);
+    });
   if (!gathered) return;
   if constexpr (kIsCubic) {
     if (L == 1 && !is_few) add_planes(gathered, w.cells());

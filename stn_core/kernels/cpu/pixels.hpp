@@ -18,7 +18,8 @@ inline int row_bits(const Problem& p) {
 }
 
 inline bool lies_by_pixel(const Problem& p) {
-  bool is_here = p.interpolation != kBicubic && p.type == kFloat && p.channels >= kLanes &&
+  bool is_read = p.interpolation == kBilinear || p.interpolation == kNearest;
+  bool is_here = is_read && p.type == kFloat && p.channels >= kLanes &&
                  p.image_channel_step == 1 && p.output_channel_step == 1 &&
                  (!p.image_gradient || p.gradient_channel_step == 1);
   return is_here && whole(p).height() << row_bits(p) < INT32_MAX;

@@ -5,7 +5,8 @@
 namespace {
 
 enum Type { kFloat, kBfloat16, kFloat16 };
-enum Interpolation { kBilinear, kNearest, kBicubic };
+// kArea: the mean of bilinear readings over the area of an output pixel.
+enum Interpolation { kBilinear, kNearest, kBicubic, kArea };
 enum Padding { kZeros, kBorder, kReflection };
 
 // All steps are in elements of the tensor, and all tensors but the map have one `type`.
@@ -17,7 +18,9 @@ struct Problem {
   int64_t map_gradient_;
   int64_t fields_, terms;  // what a map of kind kFields is a sum of, (terms, height, width)
   int64_t batch, channels, in_height, in_width, height, width;
-  int64_t type, align_corners, interpolation, padding, threads;
+  int64_t type, align_corners, interpolation, padding;
+  int64_t max_shrink;  // of kArea: how many readings a side of it has, else 1
+  int64_t threads;
 
   template <class T>
   T* map() const {

@@ -30,7 +30,7 @@ constexpr int kPlanes = 1;
 #endif
 // How many channels a vector of L, or its task, is for. Sixteen gathers a point would not be quick.
 constexpr int channels_of(int L, Interpolation kind) {
-  return L == 1 && kind == kBilinear ? kPlanes : L;
+  return L == 1 && (kind == kBilinear || kind == kArea) ? kPlanes : L;
 }
 
 // Narrow rows, with zeros on both sides: so many vectors of each, the last ones first, for what they write
@@ -88,7 +88,8 @@ void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float*
 // pixels apart: two loads from a row have all of them.
 constexpr int kLevel = 30;
 inline bool are_level(const Problem& p, const Source& source) {
-  auto* linear = dynamic_cast<const Affine*>(&source);
+  auto* area = dynamic_cast<const Area*>(&source);
+  auto* linear = dynamic_cast<const Affine*>(area ? area->readings[0].get() : &source);
   if (!linear || kLanes < 16 || p.width < 4 * kLanes) return false;
   double across = linear->m[0][0] * (kLanes - 1), down = linear->m[1][0] * (kLanes - 1);
   return across > 0 && across < kLevel - 1 && std::fabs(down) < 1.5;
@@ -239,13 +240,30 @@ STN_INLINE void read(const View& view, const float* packed, const Chunk& k, floa
   }
 }
 
+// What lost points are read as.
+template <int L>
+STN_INLINE void lose(const Chunk& k, float* out) {
+  if (k.any_lost)
+    for (int j = 0; j < k.count; j++)
+      if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
+}
+
+// The mean of what is read and what was read `before` times. A running one keeps equal readings as they are,
+// to the last bit.
+inline void add_to_mean(const float* out, int count, int before, float* mean) {
+  if (before == 0) return void(std::memcpy(mean, out, count * sizeof(float)));
+  float share = 1.0f / float(before + 1);
+  for (int i = 0; i < count; i++) mean[i] += share * (out[i] - mean[i]);
+}
+
 template <int L, Interpolation Kind>
 void sample_part(const Problem& p, const Source& source, const Window& w, Chunk& k, int64_t n,
                  int64_t c, int64_t first, int64_t end) {
   static thread_local Scratch scratch;
   Weights weights;
-  alignas(64) float out[Chunk::kRoom * L];
-  int planes = L == 1 ? int(std::min<int64_t>(channels_of(L, Kind), p.channels - c)) : 1;
+  constexpr int kMost = L == 1 ? channels_of(L, Kind) : 1, kRoom = Chunk::kRoom * L;
+  alignas(64) float all[(Kind == kArea ? 1 + kMost : 1) * kRoom], *out = all;
+  int planes = int(std::min<int64_t>(kMost, p.channels - c));
   if (source.is_lost) {
     std::fill(out, out + kChunk * L, NAN);
     for (int q = 0; q < planes; q++)
@@ -254,22 +272,28 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
     return;
   }
   View pixels = view<L>(p, w, n, c, planes, scratch);
-  if (L == 1 && Kind == kBilinear) pixels.see(p, w, source);
+  if (L == 1 && Kind != kBicubic) pixels.see(p, w, source);
   for (int64_t i = first; i < end; i += kChunk) {
-    start(source, k, i, end);
-    locate<false>(p, w, pixels.row, k);
-    if constexpr (Kind == kBicubic) weights.find(k);
-    for (int q = 0; q < planes; q++) {
-      const float* from = pixels.start + q * pixels.plane;
-      if constexpr (Kind == kBicubic)
-        read<L>(from, pixels.row, k, weights, out);
-      else
-        read<L>(pixels, from, k, out);
-      if (k.any_lost)
-        for (int j = 0; j < k.count; j++)
-          if (k.is_lost[j]) std::fill(out + j * L, out + (j + 1) * L, NAN);
-      unpack<L>(out, k.count, output_run(p, L, n, c + q, i));
-    }
+    over_readings<Kind>(source, [&](const Source& reading, int r) {
+      start(reading, k, i, end);
+      locate<false>(p, w, pixels.row, k);
+      if constexpr (Kind == kBicubic) weights.find(k);
+      for (int q = 0; q < planes; q++) {
+        const float* from = pixels.start + q * pixels.plane;
+        if constexpr (Kind == kBicubic)
+          read<L>(from, pixels.row, k, weights, out);
+        else
+          read<L>(pixels, from, k, out);
+        lose<L>(k, out);
+        if constexpr (Kind == kArea)
+          add_to_mean(out, k.count * L, r, all + (1 + q) * kRoom);
+        else
+          unpack<L>(out, k.count, output_run(p, L, n, c + q, i));
+      }
+    });
+    if constexpr (Kind == kArea)
+      for (int q = 0; q < planes; q++)
+        unpack<L>(all + (1 + q) * kRoom, k.count, output_run(p, L, n, c + q, i));
   }
 }
 

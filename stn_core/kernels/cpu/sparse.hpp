@@ -6,7 +6,9 @@ namespace {
 
 // Pixels of the image for each of the output's from which on that is quicker.
 constexpr int64_t kSparse = 16;
-inline bool is_sparse(const Problem& p) { return kSparse * p.pixels() < p.in_height * p.in_width; }
+inline bool is_sparse(const Problem& p) {
+  return kSparse * p.pixels() * p.max_shrink * p.max_shrink < p.in_height * p.in_width;
+}
 
 // The pixels of a chunk's points: by two, or for `Bicubic` by four, of one channel.
 struct Patches {
@@ -68,25 +70,25 @@ void sample_sparse(const Problem& p) {
     Chunk k;
     Weights weights;
     Patches patches(p);
-    alignas(64) float out[Chunk::kRoom];
+    alignas(64) float out[Chunk::kRoom], mean[Chunk::kRoom];
     for (int64_t i = first; i < end; i += kChunk) {
       int count = int(std::min<int64_t>(kChunk, end - i));
-      if (!source.is_lost) patches.find<false>(source, k, i, end);
-      if constexpr (Kind == kBicubic)
-        if (!source.is_lost) weights.find(k);
+      if (source.is_lost) std::fill(mean, mean + count, NAN);
       for (int64_t c = 0; c < p.channels; c++) {
-        if (source.is_lost) {
-          std::fill(out, out + count, NAN);
-        } else {
-          patches.load(k, n, c);
-          if constexpr (Kind == kBicubic)
-            read<1>(patches.pixels, patches.side, k, weights, out);
-          else
-            read<1>(patches.view, patches.pixels, k, out);
-          for (int j = 0; k.any_lost && j < count; j++)
-            if (k.is_lost[j]) out[j] = NAN;
-        }
-        unpack<1>(out, count, output_run(p, 1, n, c, i));
+        if (!source.is_lost)
+          over_readings<Kind>(source, [&](const Source& reading, int r) {
+            if (c == 0 || Kind == kArea) patches.find<false>(reading, k, i, end);
+            patches.load(k, n, c);
+            if constexpr (Kind == kBicubic) {
+              if (c == 0) weights.find(k);
+              read<1>(patches.pixels, patches.side, k, weights, out);
+            } else {
+              read<1>(patches.view, patches.pixels, k, out);
+            }
+            lose<1>(k, out);
+            add_to_mean(out, count, r, mean);
+          });
+        unpack<1>(mean, count, output_run(p, 1, n, c, i));
       }
     }
   });
@@ -103,29 +105,31 @@ void differentiate_sparse(const Problem& p, const Source& source, int64_t n, int
   if (p.image_gradient) clear(gradient_run(p, int(p.channels), n, 0, 0, 0), p.in_height * p.in_width);
   if (source.is_lost) return;
   for (int64_t i = 0; i < p.pixels(); i += kChunk) {
-    patches.find<kNear>(source, k, i, p.pixels());
-    if constexpr (Kind == kBicubic) weights.find(k);
-    for (int64_t c = 0; c < p.channels; c++) {
-      pack_output<1>(p, n, c, k, g);
-      for (int j = 0; k.any_lost && j < k.count; j++)
-        if (k.is_lost[j]) g[j] = 0;
-      if (p.map_gradient_ && !kNear) {
-        patches.load(k, n, c);
+    for (int64_t c = 0; c < p.channels; c++)
+      over_readings<Kind>(source, [&](const Source& reading, int r) {
+        if (c == 0 || Kind == kArea) patches.find<kNear>(reading, k, i, p.pixels());
         if constexpr (Kind == kBicubic)
-          slopes<1>(patches.pixels, patches.side, g, k, weights);
+          if (c == 0) weights.find(k);
+        if (r == 0) pack_output<1>(p, n, c, k, g);
+        for (int j = 0; k.any_lost && j < k.count; j++)
+          if (k.is_lost[j]) g[j] = 0;
+        if (p.map_gradient_ && !kNear) {
+          patches.load(k, n, c);
+          if constexpr (Kind == kBicubic)
+            slopes<1>(patches.pixels, patches.side, g, k, weights);
+          else
+            slopes_of_one(patches.view, patches.pixels, g, k, true);
+          settle(p, k);
+          reading.add(k, sums_of(total, r), c == 0 && r == 0);
+        }
+        if (!p.image_gradient) return;
+        patches.clear(k);
+        if constexpr (Kind == kBicubic)
+          scatter<1>(patches.pixels, patches.side, g, k, weights, 1, 0);
         else
-          slopes_of_one(patches.view, patches.pixels, g, k, true);
-        settle(p, k);
-        source.add(k, total, c == 0);
-      }
-      if (!p.image_gradient) continue;
-      patches.clear(k);
-      if constexpr (Kind == kBicubic)
-        scatter<1>(patches.pixels, patches.side, g, k, weights, 1, 0);
-      else
-        scatter_few<kNear>(patches.pixels, patches.side, g, k);
-      patches.add_to_gradient(k, n, c);
-    }
+          scatter_few<kNear>(patches.pixels, patches.side, g, k);
+        patches.add_to_gradient(k, n, c);
+      });
   }
 }
 
@@ -144,16 +148,17 @@ void differentiate(const Problem& p) {
     });
     return;
   }
-  std::vector<double> totals(p.batch * groups * kSums);
+  int64_t sums = Area::sums(p);
+  std::vector<double> totals(p.batch * groups * sums);
   in_parallel(int(p.threads), p.batch * groups, [&](int64_t i) {
     auto source = source_of(p, i / groups);
-    part(p, *source, i / groups, i % groups * step, totals.data() + i * kSums);
+    part(p, *source, i / groups, i % groups * step, totals.data() + i * sums);
   });
   if (!p.map_gradient_) return;
   for (int64_t n = 0; n < p.batch; n++) {
-    double total[kSums] = {};
-    for (int64_t i = 0; i < groups * kSums; i++) total[i % kSums] += totals[n * groups * kSums + i];
-    source_of(p, n)->finish(total, n);
+    std::vector<double> total(sums);
+    for (int64_t i = 0; i < groups * sums; i++) total[i % sums] += totals[n * groups * sums + i];
+    source_of(p, n)->finish(total.data(), n);
   }
 }
 

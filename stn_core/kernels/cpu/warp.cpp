@@ -43,6 +43,7 @@ int by_kernel(const Problem& p) try {
   if (p.interpolation == kBilinear) by_channels<Do, kBilinear>(p);
   if (p.interpolation == kNearest) by_channels<Do, kNearest>(p);
   if (p.interpolation == kBicubic) by_channels<Do, kBicubic>(p);
+  if (p.interpolation == kArea) by_channels<Do, kArea>(p);
   return 0;
 } catch (const std::bad_alloc&) {
   return 1;

@@ -1,7 +1,7 @@
 // Where points lie in an image and round it, as it goes on outside, and the part of it that they are
 // read from.
 #pragma once
-#include "coordinates.hpp"
+#include "area.hpp"
 
 namespace {
 
@@ -120,6 +120,15 @@ inline void locate(const Problem& p, const Window& w, ptrdiff_t row, Chunk& k) {
 // The cells that output pixels from `first` to `end` read: of a linear map by its corners, of any
 // other by all its points.
 inline Window window_of(const Problem& p, const Source& source, Chunk& k, int64_t first, int64_t end) {
+  if (auto* area = dynamic_cast<const Area*>(&source)) {
+    Window all{INT64_MAX, INT64_MAX, INT64_MIN, INT64_MIN};
+    area->over_corners([&](const Source& corner) {
+      Window w = window_of(p, corner, k, first, end);
+      all = {std::min(all.left, w.left), std::min(all.top, w.top), std::max(all.right, w.right),
+             std::max(all.bottom, w.bottom), w.reach};
+    });
+    return all;
+  }
   double low_x = INFINITY, high_x = -INFINITY, low_y = INFINITY, high_y = -INFINITY;
   if (auto* linear = dynamic_cast<const Affine*>(&source)) {
     for (int64_t row : {first / p.width, (end - 1) / p.width})
