@@ -93,14 +93,14 @@ def by_map(item: Item) -> Tensor:
     """The gradient by the matrices alone."""
     image, matrix, upstream = item
     run = torch.ops.stn_core.warp_backward.default
-    return run(upstream, image, matrix, None, *OPTIONS, False, True)[1]
+    return run(upstream, image, matrix, None, None, *OPTIONS, False, True)[1]
 
 
 def forward(item: Item) -> Tensor:
     """The warped image."""
     image, matrix, upstream = item
     run = torch.ops.stn_core.warp.default
-    return run(image, matrix, None, *upstream.shape[2:], *OPTIONS)
+    return run(image, matrix, None, None, *upstream.shape[2:], *OPTIONS)
 
 
 KERNELS: dict[str, Callable[[Item], Tensor]] = {

@@ -50,6 +50,7 @@ SPLINES = {
     "feat32": ((64, 64, 32, 32), (32, 32), (4, 4)),
 }
 CASES = ("float32", "channels_last", "bfloat16", "nearest", "bicubic", "reflection", "fill")
+CASES += ("antialiased",)
 FILL = 0.5
 # What glibc does with freed memory: by default large outputs are fresh pages at every call.
 ALLOCATORS = {
@@ -60,7 +61,11 @@ ALLOCATORS = {
         "MALLOC_TOP_PAD_": str(256 << 20),
     },
 }
-SAMPLERS = {"nearest": samplers.Nearest(), "bicubic": samplers.Bicubic()}
+SAMPLERS = {
+    "nearest": samplers.Nearest(),
+    "bicubic": samplers.Bicubic(),
+    "antialiased": samplers.Antialiased(),
+}
 Run = Callable[[], Any]
 Warp = Callable[[Tensor, Tensor], Tensor]
 
@@ -128,7 +133,9 @@ def affine_warps(side: int, case: str) -> dict[str, Warp]:
         return with_kernels(kind, partial(warp, transform=affine, sampler=sampler, **options))
 
     best = own_kernels()
-    warps = {"ours": ours(best, "auto"), "torch": of_torch}
+    # What averages areas is of this library alone; without its kernel it reads by `grid_sample`.
+    usual = ours(best, "torch") if case == "antialiased" else of_torch
+    warps = {"ours": ours(best, "auto"), "torch": usual}
     if case == "float32":
         warps["grid"] = ours(best, "torch")
     if best == "avx512":

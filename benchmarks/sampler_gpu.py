@@ -42,7 +42,7 @@ SHAPES: dict[str, Any] = {
 }
 CASES = ("float32", "channels_last", "bfloat16")
 # The operator's interpolation, padding and `align_corners`.
-OPTIONS = ("bilinear", "zeros", False)
+OPTIONS = ("bilinear", "zeros", False, 1)
 COPIED = 1 << 30
 Warp = Callable[[Tensor, Tensor], Tensor]
 Item = tuple[Tensor, ...]
@@ -141,7 +141,7 @@ def gradient(item: Item) -> Tensor:
     """The gradient by the image alone."""
     image, map, upstream = item
     run = torch.ops.stn_core.warp_backward.default
-    return run(upstream, image, map, None, *OPTIONS, True, False)[0]
+    return run(upstream, image, map, None, None, *OPTIONS, True, False)[0]
 
 
 def least_bytes(item: Item, side: int) -> dict[str, int]:

@@ -26,7 +26,8 @@ SAMPLERS = {
     "`Bilinear`": samplers.Bilinear(),
     "`Nearest`": samplers.Nearest(),
     "`Bicubic`": samplers.Bicubic(),
-    "any other": samplers.Antialiased(max_shrink=2),
+    "`Antialiased`": samplers.Antialiased(),
+    "any other": samplers.Gaussian(),
 }
 PADDINGS = {"zeros": "zeros", "border": "border", "reflection": "reflection", "a fill value": 0.5}
 TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]

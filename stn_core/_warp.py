@@ -1,6 +1,7 @@
 """The functional form of a spatial transformer."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from .kernels import fused
 from .kernels.reference import Reference
 from .samplers.antialiased import Antialiased, areas_of_matrix, areas_of_points
 from .samplers.interpolation import Bilinear
-from .samplers.padding import Padding, Rule, check_padding, fill_of
+from .samplers.padding import Padding, check_padding, fill_of, fills_of
 from .samplers.sampler import Sampler
 from .transforms.transform import Transform
 
@@ -69,27 +70,24 @@ def warp(
     chosen, _ = choose(image, theta, transform, sampler, padding, backend)
     if chosen == "fused":
         map, fields = _map_of(image, theta, transform, sampler, size, align_corners)
-        fill = None
-        source = image
-        rule: Rule = "zeros"
-        if isinstance(padding, str):
-            rule = padding
-        else:
-            check_padding(padding)
-            source = image.to(torch.promote_types(image.dtype, torch.float32))
-            fill = fill_of(padding, source)
-            source = source - fill
-        output = fused.fused_warp(
-            source,
-            map,
-            (size[0], size[1]),
+        read = partial(
+            fused.fused_warp,
+            map=map,
+            size=(size[0], size[1]),
             fields=fields,
             interpolation=FUSED[type(sampler)],
-            padding=rule,
             align_corners=align_corners,
             max_shrink=getattr(sampler, "max_shrink", 1),
         )
-        return output if fill is None else (output + fill).to(image.dtype)
+        if isinstance(padding, str):
+            return read(image, padding=padding)
+        check_padding(padding)
+        if fused.is_on_gpu(image):
+            wide = image.to(torch.promote_types(image.dtype, torch.float32))
+            fill = fill_of(padding, wide)
+            return (read(wide - fill, padding="zeros") + fill).to(image.dtype)
+        fill = torch.tensor(fills_of(padding, image.shape[1]), dtype=torch.float32)
+        return read(image, padding="zeros", fill=fill)
     grid = sampling_grid(theta, transform, size, align_corners=align_corners)
     read = Reference(sampler) if chosen == "reference" else sampler
     return read(image, grid, padding=padding, align_corners=align_corners)
@@ -140,9 +138,10 @@ def _map_of(
             return areas_of_matrix(matrix, *sizes, align_corners=align_corners), None
         if not has_areas and matrix.shape[1:] in ((2, 3), (3, 3)):
             return matrix, None
-    elif not has_areas and not fused.is_on_gpu(image) and (fields := getattr(transform, "fields", None)):
-        return fields(theta, size, align_corners=align_corners)
+    elif not (has_areas or fused.is_on_gpu(image)):
+        if fields := getattr(transform, "fields", None):
+            return fields(theta, size, align_corners=align_corners)
     grid = transform.grid(theta, size, align_corners=align_corners)
-    if not has_areas:
-        return grid, None
-    return areas_of_points(grid, image.shape[2:], align_corners=align_corners), None
+    if has_areas:
+        grid = areas_of_points(grid, image.shape[2:], align_corners=align_corners)
+    return grid, None

@@ -104,7 +104,7 @@ def _obstacle(
     if FUSED.get(type(sampler)) not in INTERPOLATIONS[device]:
         names = ", ".join(k.__name__ for k, n in FUSED.items() if n in INTERPOLATIONS[device])
         return f"Kernels {there}are for {names}, not for {type(sampler).__name__}."
-    # What is filled is read as its difference from the value, with zeros outside.
+    # On a GPU what is filled is read as its difference from the value, with zeros outside.
     if isinstance(padding, str) and padding not in PADDINGS[device]:
         names = ", ".join(PADDINGS[device])
         return f"Kernels {there}are for the paddings {names} and a value, not for {padding!r}."

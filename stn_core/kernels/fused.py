@@ -3,9 +3,9 @@
 A map is a matrix per image, (batch, 2, 3) or (batch, 3, 3), from normalised target to source
 points; or a source point for each output pixel, (batch, height, width, 2); or, where there are
 fields of displacements (terms, height, width), a factor of x and of y for each, (batch, terms, 2),
-and what they make of the identity. For "antialiased" it is three matrices or grids of points for each
-image, one after the other, (batch * 3, ...): its own, and the sides of the area of an output pixel, by
-row and by column. Always float32.
+and what they make of the identity. For "antialiased" it is three matrices or grids of points for
+each image, one after the other, (batch * 3, ...): its own, and the sides of an output pixel's area,
+by row and by column. Always float32.
 """
 
 from typing import Any, Literal
@@ -40,11 +40,11 @@ _FARTHEST = (1 << 31) - 1
 
 _ops = torch.library.Library("stn_core", "DEF")
 _ops.define(
-    "warp(Tensor image, Tensor map, Tensor? fields, SymInt height, SymInt width, str interpolation,"
-    " str padding, bool align_corners, int max_shrink) -> Tensor"
+    "warp(Tensor image, Tensor map, Tensor? fields, Tensor? fill, SymInt height, SymInt width,"
+    " str interpolation, str padding, bool align_corners, int max_shrink) -> Tensor"
 )
 _ops.define(
-    "warp_backward(Tensor gradient, Tensor image, Tensor map, Tensor? fields,"
+    "warp_backward(Tensor gradient, Tensor image, Tensor map, Tensor? fields, Tensor? fill,"
     " str interpolation, str padding, bool align_corners, int max_shrink, bool by_image,"
     " bool by_map) -> (Tensor, Tensor)"
 )
@@ -52,10 +52,11 @@ _ops.define(
 
 def fused_warp(
     image: Float[Tensor, "batch channels in_height in_width"],
-    map: Float32[Tensor, "batch ..."],
+    map: Float32[Tensor, "maps ..."],
     size: tuple[int, int],
     *,
     fields: Float32[Tensor, "terms height width"] | None = None,
+    fill: Float32[Tensor, " channels"] | None = None,
     interpolation: Interpolation,
     padding: Rule,
     align_corners: bool,
@@ -68,6 +69,7 @@ def fused_warp(
         map: See the module.
         size: `(height, width)`, at least 1 each.
         fields: See the module; constants, without a gradient.
+        fill: What stands outside instead of zeros, on a CPU; constants, without a gradient.
         interpolation: What is read at a point: "bilinear", a mean of four pixels, "nearest", one,
             "bicubic", Keys' sum of sixteen, or "antialiased", the mean of bilinear readings over
             an area.
@@ -76,7 +78,7 @@ def fused_warp(
         max_shrink: Of "antialiased" alone: how many readings a side of the area has.
     """
     options = (interpolation, padding, align_corners, max_shrink)
-    inputs = (image, map, fields, *size, *options)
+    inputs = (image, map, fields, fill, *size, *options)
     # Without need the operator is left aside, for it costs 0.1 ms.
     if is_traced() or type(image) is not Tensor or type(map) is not Tensor:
         if not torch.compiler.is_compiling() and peek_interpreter_stack() is not None:
@@ -135,19 +137,19 @@ class _WarpBackward(torch.autograd.Function):
         _refuse(ctx, *gradients)
 
 
-def _forward(image, map, fields, height, width, *options):
+def _forward(image, map, fields, fill, height, width, *options):
     image, is_last = _layout(image)
     map = _as_map(map)
     output = _empty(image, (height, width), is_last)
     if output.numel() and is_on_gpu(image):
         _gpu().forward(image, map, output, _steps(output, is_last), **_gpu_options(*options))
     elif output.numel():
-        problem = _problem(image, map, fields, output, (0,) * 5, is_last, *options)
+        problem = _problem(image, map, (fields, fill), output, (0,) * 5, is_last, *options)
         _run(library().stn_warp, problem)
     return output
 
 
-def _backward(gradient, image, map, fields, *options):
+def _backward(gradient, image, map, fields, fill, *options):
     *options, by_image, by_map = options
     image, is_last = _layout(image)
     map = _as_map(map)
@@ -174,7 +176,7 @@ def _backward(gradient, image, map, fields, *options):
         *((to_image.data_ptr(), *_steps(to_image, is_last)) if by_image else (0, 0, 0, 0)),
         to_map.data_ptr() if by_map else 0,
     )
-    problem = _problem(image, map, fields, gradient, results, is_last, *options)
+    problem = _problem(image, map, (fields, fill), gradient, results, is_last, *options)
     if by_image or by_map:
         _run(library().stn_warp_backward, problem)
     return to_image, to_map
@@ -206,10 +208,10 @@ def _run(function, problem: bytes) -> None:
         raise MemoryError("There is no memory for the pixels that a thread holds at once.")
 
 
-def _problem(
-    image, map, fields, output, results, is_last, interpolation, padding, align_corners, max_shrink
-) -> bytes:
+def _problem(image, map, constants, output, results, is_last, *options) -> bytes:
     """What is asked; `results` are where the image's gradient goes, its steps, and the map's."""
+    fields, fill = constants
+    interpolation, padding, align_corners, max_shrink = options
     batch, channels, in_height, in_width = image.shape
     height, width = output.shape[2:]
     by_batch, by_channel, by_row, by_column = image.stride()
@@ -226,6 +228,7 @@ def _problem(
         *to_image,
         *(map.data_ptr(), kind, *steps, to_map),
         *((0, 0) if fields is None else (fields.data_ptr(), len(fields))),
+        0 if fill is None else fill.data_ptr(),
         *(batch, channels, in_height, in_width, height, width),
         *(TYPES[image.dtype], align_corners),
         *(_NUMBERS[interpolation], _NUMBERS[padding], max_shrink, threads),
@@ -276,19 +279,19 @@ def _gradients(image, map, is_last, by_image, by_map) -> tuple[Tensor, Tensor]:
 # ---- what torch asks of an operator
 
 
-def _fake_forward(image, map, fields, height, width, *options):
+def _fake_forward(image, map, fields, fill, height, width, *options):
     image, is_last = _layout(image)
     return _empty(image, (height, width), is_last)
 
 
-def _fake_backward(gradient, image, map, fields, *options):
+def _fake_backward(gradient, image, map, fields, fill, *options):
     image, is_last = _layout(image)
     return _gradients(image, _as_map(map), is_last, *options[-2:])
 
 
 def _keep(ctx, inputs, output):
-    image, map, fields, _, _, *options = inputs
-    ctx.save_for_backward(image, map, fields)
+    image, map, fields, fill, _, _, *options = inputs
+    ctx.save_for_backward(image, map, fields, fill)
     ctx.options = options
 
 
@@ -301,7 +304,7 @@ def _differentiate(ctx, gradient):
 
 def _as_asked(gradients, by_image, by_map):
     # For each input of the operator, of which the first two are tensors.
-    return gradients[0] if by_image else None, gradients[1] if by_map else None, *[None] * 7
+    return gradients[0] if by_image else None, gradients[1] if by_map else None, *[None] * 8
 
 
 def _refuse(ctx, *gradients):
@@ -310,16 +313,16 @@ def _refuse(ctx, *gradients):
     )
 
 
-def _forward_of_batch(info, in_dims, image, map, fields, *options):
-    # The fields are constants, the same for all.
+def _forward_of_batch(info, in_dims, image, map, fields, fill, *options):
+    # The last two are constants, the same for all.
     image, map = _join(info.batch_size, in_dims[:2], (image, map))
-    output = torch.ops.stn_core.warp.default(image, map, fields, *options)
+    output = torch.ops.stn_core.warp.default(image, map, fields, fill, *options)
     return output.unflatten(0, (info.batch_size, -1)), 0
 
 
-def _backward_of_batch(info, in_dims, gradient, image, map, fields, *options):
+def _backward_of_batch(info, in_dims, gradient, image, map, fields, fill, *options):
     tensors = _join(info.batch_size, in_dims[:3], (gradient, image, map))
-    gradients = torch.ops.stn_core.warp_backward.default(*tensors, fields, *options)
+    gradients = torch.ops.stn_core.warp_backward.default(*tensors, fields, fill, *options)
     asked = options[-2:]
     parted = [
         g.unflatten(0, (info.batch_size, -1)) if is_asked else g

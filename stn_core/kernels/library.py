@@ -17,8 +17,9 @@ _FIELDS = """
     output output_batch_step output_channel_step output_pixel_step
     image_gradient gradient_batch_step gradient_channel_step gradient_pixel_step
     map kind map_batch_step map_row_step map_column_step map_coordinate_step map_gradient
-    fields terms
-    batch channels in_height in_width height width type align_corners interpolation padding max_shrink threads
+    fields terms fill
+    batch channels in_height in_width height width type align_corners interpolation padding
+    max_shrink threads
 """
 
 

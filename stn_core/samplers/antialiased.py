@@ -28,8 +28,8 @@ class Antialiased(Sampler):
     Args:
         max_shrink: How many pixels of the image a step may be long for the readings to cover it
             without gaps. Longer ones still get as many readings, with gaps between them, and alias
-            the more the longer they are. The time grows as its power of `dims`, the memory by a
-            grid per reading.
+            the more the longer they are. The time grows as its power of `dims`, and where there
+            is no kernel the memory by a grid per reading.
 
     Raises:
         ValueError: If `max_shrink` is less than 2.

@@ -28,20 +28,26 @@ def check_padding(padding: object) -> None:
 def fill_of(
     padding: float | tuple[float, ...], image: Float[Tensor, "batch channels *size"]
 ) -> Float[Tensor, "1 channels *ones"] | float:
-    """The value outside the image, to be broadcast on it.
+    """The value outside the image, to be broadcast on it, as `fills_of` has it."""
+    if not isinstance(padding, tuple):
+        return padding
+    ones = (1,) * (image.ndim - 1)
+    values = fills_of(padding, image.shape[1])
+    return torch.cat([image.new_full((1, *ones), value) for value in values], dim=1)
+
+
+def fills_of(padding: float | tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """The value outside the image, for each channel.
 
     Raises:
         ValueError: If there is a value per channel and their number is not that of the channels.
     """
-    if not isinstance(padding, tuple):
-        return padding
-    if len(padding) != image.shape[1]:
+    values = padding if isinstance(padding, tuple) else (padding,) * channels
+    if len(values) != channels:
         raise ValueError(
-            f"`padding` must have one value for each of the {image.shape[1]} channels, "
-            f"got {len(padding)}."
+            f"`padding` must have one value for each of the {channels} channels, got {len(values)}."
         )
-    ones = (1,) * (image.ndim - 1)
-    return torch.cat([image.new_full((1, *ones), value) for value in padding], dim=1)
+    return values
 
 
 def pad_pixels(

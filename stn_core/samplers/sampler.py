@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..grid import is_traced
@@ -89,9 +89,7 @@ class Sampler(nn.Module, ABC):
         return output.to(image.dtype)
 
 
-def bring_near(
-    points: Float[Tensor, "batch *out_size dims"],
-) -> tuple[Float[Tensor, "batch *out_size dims"], Bool[Tensor, "batch *out_size"] | None]:
+def bring_near(points: Float[Tensor, "batch *out_size dims"]) -> tuple[Tensor, Tensor | None]:
     """Points as `sample` has them, and which are lost, or None where there is none."""
     if _are_near(points):
         return points, None

@@ -45,6 +45,8 @@ void warp_once() {
   int64_t sizes[] = {6, 9, 2 * out, 2 * p.terms}, parameters = sizes[p.kind];
   Buffer fields(p.terms * out, kFloat);
   p.fields_ = fields.start();
+  Buffer fill(p.channels, kFloat);
+  if (p.padding == kZeros && pick(0, 1)) p.fill = fill.start();
   Buffer map(p.batch * maps * parameters, kFloat), map_gradient(p.batch * maps * parameters, kFloat);
   auto theta = reinterpret_cast<float*>(map.bytes.data());
   float scale = pick(0, 4) ? 1 : pick(0, 1) ? 1e6f : 1e38f;

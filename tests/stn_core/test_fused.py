@@ -1,5 +1,6 @@
 """The fused backend against the sums of the paper in float64."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -159,16 +160,67 @@ def test_bicubic_is_that_of_torch(processor, channels, padding, size):
             assert (mine - right).norm() <= 1e-5 * right.norm() + 1e-4
 
 
+def waves(batch, channels, height, width):
+    """An image whose slopes hardly jump, wherever rounding puts a point."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    phase = torch.arange(batch * channels).view(batch, channels, 1, 1).double()
+    return torch.cos(0.11 * x + 0.07 * y + phase) + 0.3 * torch.cos(0.05 * x - 0.13 * y + phase)
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "crop"])
-@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize("sampler", [samplers.Bilinear(), samplers.Nearest(), samplers.Bicubic()])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection", 0.5])
+@pytest.mark.parametrize("channels", [1, 3, 20])
+@pytest.mark.parametrize("transform", [t.Affine(), t.Projective(), t.ThinPlateSpline((2, 2))])
+def test_antialiased_is_that_of_torch(processor, layout, padding, channels, transform):
+    """Shrunk and not, on outputs of a pixel, of a row, and of more than a chunk."""
+    image = laid_out(waves(3, channels, 41, 37).float(), layout)
+    noise = torch.randn(3, transform.num_params, generator=torch.Generator().manual_seed(3))
+    theta = transform.identity.float() + 0.11 * noise
+    for size, max_shrink in [((9, 33), 4), ((50, 40), 3), ((1, 5), 2), ((1, 1), 4)]:
+        options = {"sampler": samplers.Antialiased(max_shrink), "output_size": size}
+        options |= {"padding": padding, "align_corners": max_shrink == 3}
+        exact = gradients(image, theta, transform, "torch", torch.float64, **options)
+        ours = gradients(image, theta, transform, "fused", torch.float32, **options)
+        for mine, right in zip(ours, exact, strict=True):
+            assert (mine - right).norm() <= 1e-3 * right.norm() + 1e-4
+
+
+def test_antialiased_is_bilinear_to_the_bit_where_nothing_shrinks(processor):
+    image = images(2, 3, 20, 30, dtype=torch.float32)
+    for transform in (t.Affine(), t.ThinPlateSpline((2, 2))):
+        theta = 0.7 * transform.identity.float().repeat(2, 1)
+        options = {"output_size": (23, 31), "backend": "fused"}
+        ways = samplers.Antialiased(3), samplers.Bilinear()
+        assert torch.equal(*(warp(image, theta, transform, sampler=s, **options) for s in ways))
+
+
+def test_a_lost_point_blurs_nothing_beside_it(processor):
+    image, theta = images(1, 2, 9, 12, dtype=torch.float32), torch.zeros(1, 2, 9, 12)
+    theta[:, :, 3, 4], theta[:, 0, 3, 6], theta[:, :, 0] = math.nan, math.inf, -math.inf
+    options = {"sampler": samplers.Antialiased(2), "output_size": (9, 12), "backend": "fused"}
+    output = warp(image, theta.requires_grad_(), t.Flow(), **options)
+    grid = t.Flow().grid(theta, (9, 12), align_corners=False)
+    is_lost = ~grid.isfinite().all(-1).unsqueeze(1).expand_as(output)
+    assert is_lost.any() and not is_lost.all()
+    assert output.isnan().equal(is_lost)
+    torch.testing.assert_close(output[~is_lost], image[~is_lost])
+    (gradient,) = torch.autograd.grad(output.nansum(), theta)
+    assert gradient.isfinite().all()
+
+
+SAMPLERS = [samplers.Bilinear(), samplers.Nearest(), samplers.Bicubic(), samplers.Antialiased(2)]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "crop"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection", (0.5, -3.0, 7.0)])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("transform", [t.Affine(), t.ThinPlateSpline((2, 2))])
 def test_few_points_of_a_large_image(processor, layout, padding, sampler, transform):
     """Their pixels are read one by one, inside and outside, by several channels in turn."""
-    image = images(5, 3, 100, 90)
+    image = waves(5, 3, 130, 100)
     noise = torch.randn(5, transform.num_params, generator=torch.Generator().manual_seed(3))
     theta = 1.3137 * transform.identity.float() + 0.11 * noise
-    options = {"sampler": sampler, "output_size": (20, 19), "padding": padding}
+    options = {"sampler": sampler, "output_size": (12, 11), "padding": padding}
     exact = image.requires_grad_(), theta.double().requires_grad_(), "torch"
     ours = (
         laid_out(image.detach().float(), layout).requires_grad_(),

@@ -9,7 +9,7 @@ import torch
 from contract import images
 from warp_problems import laid_out
 
-from stn_core import canonical_grid, transforms as t, warp
+from stn_core import canonical_grid, samplers, transforms as t, warp
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -18,8 +18,16 @@ pytestmark = pytest.mark.usefixtures("compiled")
     ("channels", "layout"),
     [(1, "contiguous"), (3, "contiguous"), (24, "contiguous"), (300, "channels_last")],
 )
-@pytest.mark.parametrize("transform", [t.Affine(), t.Projective(), t.ThinPlateSpline()])
-def test_is_the_same_to_the_bit_for_any_number_of_threads(channels, layout, transform):
+@pytest.mark.parametrize(
+    ("transform", "sampler"),
+    [
+        (t.Affine(), samplers.Bilinear()),
+        (t.Affine(), samplers.Antialiased(2)),
+        (t.Projective(), samplers.Bilinear()),
+        (t.ThinPlateSpline(), samplers.Bilinear()),
+    ],
+)
+def test_is_the_same_to_the_bit_for_any_number_of_threads(channels, layout, transform, sampler):
     """Of a spline's images, with one thread four are taken at once, with others each by itself."""
     side = 24 if channels > 100 else 70
     image = laid_out(
@@ -29,7 +37,8 @@ def test_is_the_same_to_the_bit_for_any_number_of_threads(channels, layout, tran
 
     def run(threads, image, theta):
         torch.set_num_threads(threads)
-        output = warp(image, theta, transform, output_size=(50, 120), backend="fused")
+        options = {"output_size": (50, 120), "backend": "fused", "sampler": sampler}
+        output = warp(image, theta, transform, **options)
         return output, *torch.autograd.grad(output.square().sum(), (image, theta))
 
     before = torch.get_num_threads()
@@ -53,22 +62,29 @@ def test_operators_are_what_torch_expects():
         image.requires_grad_()
         matrix = torch.eye(2, 3).mul(0.7).repeat(2, 1, 1).requires_grad_()
         points = (0.8 * canonical_grid((3, 6), align_corners=False)).repeat(2, 1, 1, 1)
-        for map in (matrix, points.detach().requires_grad_(), matrix.detach().bfloat16()):
-            arguments = (image, map, None, 3, 6, "bilinear", "zeros", False, 1)
+        areas = matrix.detach().repeat(3, 1, 1).requires_grad_()
+        maps = (matrix, points.detach().requires_grad_(), matrix.detach().bfloat16(), areas)
+        fill = torch.arange(float(channels))
+        for map in maps:
+            options = ("antialiased" if map is areas else "bilinear", "zeros", False)
+            options += (2 if map is areas else 1,)
+            arguments = (image, map, None, fill, 3, 6, *options)
             torch.library.opcheck(torch.ops.stn_core.warp.default, arguments)
             upstream = torch.ones(2, channels, 3, 6)
-            options = (None, "bilinear", "zeros", False, 1, True, True)
-            detached = (upstream, image.detach(), map.detach(), *options)
+            given = (None, fill, *options, True, True)
+            detached = (upstream, image.detach(), map.detach(), *given)
             torch.library.opcheck(torch.ops.stn_core.warp_backward.default, detached)
 
 
 @pytest.mark.parametrize("transform", [t.Affine(), t.ThinPlateSpline((2, 2))])
-def test_transforms_of_torch_func(transform):
+@pytest.mark.parametrize("sampler", [samplers.Bilinear(), samplers.Antialiased(2)])
+def test_transforms_of_torch_func(transform, sampler):
     image = images(3, 2, 5, 6, dtype=torch.float32)
     theta = transform.identity.float().repeat(3, 1) + 0.05
 
     def loss(theta, image):
-        output = warp(image[None], theta[None], transform, backend="fused")
+        options = {"sampler": sampler, "padding": 0.5, "backend": "fused"}
+        output = warp(image[None], theta[None], transform, **options)
         return output.square().sum()
 
     each = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)))(theta, image)
@@ -84,7 +100,7 @@ def test_transforms_of_torch_func(transform):
 def test_is_in_an_exported_graph():
     class Module(torch.nn.Module):
         def forward(self, image, theta):
-            return warp(image, theta, t.Affine(), backend="fused")
+            return warp(image, theta, t.Affine(), padding=0.5, backend="fused")
 
     arguments = images(2, 3, 5, 6, dtype=torch.float32), torch.eye(2, 3).flatten().repeat(2, 1)
     exported = torch.export.export(Module(), arguments)

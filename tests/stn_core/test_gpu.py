@@ -10,7 +10,7 @@ import torch
 from contract import TRANSFORMS, size_of, thetas
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from stn_core import warp
+from stn_core import samplers, warp
 from stn_core._warp import _map_of
 from stn_core.backends import choose
 from stn_core.kernels import fused, library
@@ -79,7 +79,8 @@ def test_no_map_waits_for_a_gpu(monkeypatch, name):
 
     def both():
         size = size_of(transform)
-        map, fields = _map_of(torch.zeros(2, 1, *size), theta, transform, size, False)
+        image = torch.zeros(2, 1, *size)
+        map, fields = _map_of(image, theta, transform, samplers.Bilinear(), size, False)
         assert fields is None
         torch.autograd.grad(map.sum(), theta)
 

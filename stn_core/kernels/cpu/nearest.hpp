@@ -46,7 +46,7 @@ STN_INLINE Some<Bits> gather(const Bits* from, Some<int32_t> steps, Some<Bits> r
   return __builtin_convertvector(is_inside, Some<Bits>) ? Some<Bits>{from[inside[I]]...} : rest;
 }
 
-// `none` lies behind what is written where there is no pixel.
+// `none` lies behind what is written where there is no pixel, as the steps say.
 template <class Bits>
 void move_plane(const int32_t* steps, int64_t count, const Bits* from, const Bits* none, Bits* to,
                 ptrdiff_t step) {
@@ -55,31 +55,42 @@ void move_plane(const int32_t* steps, int64_t count, const Bits* from, const Bit
   for (; step == 1 && i + kGathered <= count; i += kGathered) {
     auto at = load<Some<int32_t>>(steps + i);
     auto is_lost = __builtin_convertvector(at == kLost, Some<Bits>);
-    store(to + i, gather(from, at, is_lost ? Some<Bits>{} + none[kLost] : Some<Bits>{}, order));
+    auto rest = is_lost ? Some<Bits>{} + none[kLost] : Some<Bits>{} + none[kOutside];
+    store(to + i, gather(from, at, rest, order));
   }
   for (; i < count; i++) to[i * step] = (steps[i] < 0 ? none : from)[steps[i]];
 }
 
 template <class Bits>
-void move_pixels(const int32_t* steps, int64_t count, const Bits* from, const Bits* none, Bits* to,
-                 ptrdiff_t step, int64_t channels) {
+void move_pixels(const int32_t* steps, int64_t count, const Bits* from, Bits nan, const Bits* outside,
+                 Bits* to, ptrdiff_t step, int64_t channels) {
   for (int64_t i = 0; i < count; i++, to += step)
-    if (steps[i] < 0)
-      std::fill(to, to + channels, none[steps[i]]);
+    if (steps[i] == kLost)
+      std::fill(to, to + channels, nan);
     else
-      std::memcpy(to, from + steps[i], channels * sizeof(Bits));
+      std::memcpy(to, steps[i] < 0 ? outside : from + steps[i], channels * sizeof(Bits));
+}
+
+template <class Bits>
+Bits bits_of(int64_t type, float x) {
+  Bits bits{};
+  if (type == kFloat) std::memcpy(&bits, &x, sizeof bits);
+  if (type == kBfloat16) store_float(reinterpret_cast<Bfloat16*>(&bits), x);
+  if (type == kFloat16) store_float(reinterpret_cast<Float16*>(&bits), x);
+  return bits;
 }
 
 template <class Bits>
 void move_part(const Problem& p, const Source& source, Bits nan, int64_t n, int64_t c, int64_t first,
                int64_t end) {
-  const Bits values[] = {nan, 0}, *none = values + 2;
   int32_t steps[kMoved + Chunk::kRoom];
   Chunk k;
   auto from = reinterpret_cast<const Bits*>(p.image) + n * p.image_batch_step + c * p.image_channel_step;
   auto to = reinterpret_cast<Bits*>(p.output) + n * p.output_batch_step + c * p.output_channel_step +
             first * p.output_pixel_step;
   int64_t channels = std::min(kTogether, p.channels - c);
+  Bits outside[kTogether];
+  for (int64_t q = 0; q < channels; q++) outside[q] = bits_of<Bits>(p.type, p.outside(c + q));
   for (; first < end; first += kMoved, to += kMoved * p.output_pixel_step) {
     int64_t count = std::min<int64_t>(kMoved, end - first);
     if (source.is_lost) std::fill(steps, steps + count, kLost);
@@ -88,12 +99,14 @@ void move_part(const Problem& p, const Source& source, Bits nan, int64_t n, int6
       steps_to_nearest(p, k, steps + i);
     }
     if (p.image_channel_step == 1 && p.output_channel_step == 1) {
-      move_pixels(steps, count, from, none, to, p.output_pixel_step, channels);
+      move_pixels(steps, count, from, nan, outside, to, p.output_pixel_step, channels);
       continue;
     }
-    for (int64_t q = 0; q < channels; q++)
-      move_plane(steps, count, from + q * p.image_channel_step, none, to + q * p.output_channel_step,
+    for (int64_t q = 0; q < channels; q++) {
+      const Bits none[] = {nan, outside[q]};
+      move_plane(steps, count, from + q * p.image_channel_step, none + 2, to + q * p.output_channel_step,
                  p.output_pixel_step);
+    }
   }
 }
 

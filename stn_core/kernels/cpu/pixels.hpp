@@ -78,11 +78,14 @@ STN_INLINE void over_channels(int64_t count, Each each) {
 STN_INLINE void spread(float x, F& to) { to = splat<kLanes>(x); }
 STN_INLINE void spread(float x, float& to) { to = x; }
 
-// Zeros to be read for what is outside; or a place to write it to.
-inline float* outside_of(int64_t channels) {
+// What is read outside; or a place to write it to.
+inline float* outside_of(const Problem& p, int64_t c, int64_t channels) {
   static thread_local Scratch scratch;
   float* start = scratch.floats(channels);
-  std::memset(start, 0, channels * sizeof(float));
+  if (p.fill)
+    for (int64_t i = 0; i < channels; i++) start[i] = p.outside(c + i);
+  else
+    std::memset(start, 0, channels * sizeof(float));
   return start;
 }
 
@@ -98,7 +101,7 @@ struct Pixels {
       : p(p),
         bits(row_bits(p)),
         channels(std::min(kTogether, p.channels - c)),
-        outside(outside_of(channels)),
+        outside(outside_of(p, c, channels)),
         image(reinterpret_cast<const float*>(p.image) + n * p.image_batch_step + c),
         output(reinterpret_cast<float*>(p.output) + n * p.output_batch_step + c),
         gradient(reinterpret_cast<float*>(p.image_gradient)) {
@@ -210,8 +213,8 @@ void differentiate_pixels(const Problem& p, const Source& source, int64_t n, int
   for (int64_t i = 0; i < p.pixels(); i += kChunk) {
     pixels.next<Nearest>(source, k, i, p.pixels());
     if (is_by_map) {
-      // Apart from what is added to, and zero there.
-      std::memset(pixels.outside, 0, pixels.channels * sizeof(float));
+      // As it was before it was added to.
+      outside_of(p, c, pixels.channels);
       slopes(pixels, k);
     }
     if (pixels.gradient) scatter<Nearest>(pixels, k);

@@ -17,6 +17,7 @@ struct Problem {
   int64_t map_, kind, map_batch_step, map_row_step, map_column_step, map_coordinate_step;
   int64_t map_gradient_;
   int64_t fields_, terms;  // what a map of kind kFields is a sum of, (terms, height, width)
+  int64_t fill;            // with kZeros: what stands outside instead, a float a channel, or null
   int64_t batch, channels, in_height, in_width, height, width;
   int64_t type, align_corners, interpolation, padding;
   int64_t max_shrink;  // of kArea: how many readings a side of it has, else 1
@@ -29,6 +30,9 @@ struct Problem {
   template <class T>
   T* map_gradient() const {
     return reinterpret_cast<T*>(map_gradient_);
+  }
+  float outside(int64_t channel) const {
+    return fill ? reinterpret_cast<const float*>(fill)[channel] : 0;
   }
   const float* fields() const { return reinterpret_cast<const float*>(fields_); }
   int64_t pixels() const { return height * width; }

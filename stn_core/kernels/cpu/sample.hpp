@@ -33,17 +33,21 @@ constexpr int channels_of(int L, Interpolation kind) {
   return L == 1 && (kind == kBilinear || kind == kArea) ? kPlanes : L;
 }
 
-// Narrow rows, with zeros on both sides: so many vectors of each, the last ones first, for what they write
+// Narrow rows, with what is outside on both sides: so many vectors of each, the last ones first, for what they write
 // behind a row is where the next one begins.
 template <class T>
-void pack_lines(const Problem& p, const T* line, int64_t count, const Window& w, float* packed) {
+void pack_lines(const Problem& p, const T* line, int64_t count, const Window& w, float outside, float* packed) {
   int64_t width = w.width();
+  F places = count_up<kLanes>();
   for (int64_t i = (width - 1) / kLanes * kLanes; i >= 0; i -= kLanes) {
     int64_t x = w.first_x() + i;
     int end = int(std::clamp<int64_t>(p.in_width - x, 0, kLanes));
     int first = int(std::clamp<int64_t>(-x, 0, end));
-    for (int64_t j = 0; j < count; j++)
-      store(packed + j * width + i, load_between<kLanes>(line + j * p.image_row_step + x, first, end));
+    auto is_inside = (places >= float(first)) & (places < float(end));
+    for (int64_t j = 0; j < count; j++) {
+      F there = load_between<kLanes>(line + j * p.image_row_step + x, first, end);
+      store(packed + j * width + i, is_inside ? there : splat<kLanes>(outside));
+    }
   }
 }
 constexpr int64_t kNarrow = 8 * kLanes;  // else rows are packed as quickly by themselves
@@ -53,21 +57,24 @@ void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float*
   int64_t x0 = std::max<int64_t>(w.first_x(), 0), x1 = std::min(w.end_x(), p.in_width);
   int64_t y0 = std::max<int64_t>(w.first_y(), 0), y1 = std::min(w.end_y(), p.in_height);
   size_t row = w.width() * L;
-  if (x1 <= x0 || y1 <= y0) {
-    std::memset(packed, 0, w.height() * row * sizeof(float));
-    return;
-  }
+  alignas(64) float outside[L];
+  for (int i = 0; i < L; i++) outside[i] = c + i < p.channels ? p.outside(c + i) : 0;
+  auto leave = [&](float* to, int64_t cells) {
+    if (!p.fill) return void(std::memset(to, 0, cells * L * sizeof(float)));
+    for (int64_t i = 0; i < cells; i++) std::memcpy(to + i * L, outside, sizeof outside);
+  };
+  if (x1 <= x0 || y1 <= y0) return leave(packed, w.cells());
   auto line = [&](int64_t y) { return packed + (y - w.first_y()) * row; };
   if (L == 1 && p.image_column_step == 1 && w.width() <= kNarrow) {
     image_run(p, L, n, c, y0, 0).visit([&](auto run) {
-      pack_lines(p, run.start, y1 - y0, w, line(y0));
+      pack_lines(p, run.start, y1 - y0, w, outside[0], line(y0));
     });
   } else {
     for (int64_t y = y0; y < y1; y++) {
       float* to = line(y);
-      std::memset(to, 0, (x0 - w.first_x()) * L * sizeof(float));
+      leave(to, x0 - w.first_x());
       pack<L>(image_run(p, L, n, c, y, x0), x1 - x0, to + (x0 - w.first_x()) * L);
-      std::memset(to + (x1 - w.first_x()) * L, 0, (w.end_x() - x1) * L * sizeof(float));
+      leave(to + (x1 - w.first_x()) * L, w.end_x() - x1);
     }
   }
   over_outer_columns(p, w, [&](int64_t x, int64_t from) {
@@ -76,7 +83,7 @@ void pack_window(const Problem& p, const Window& w, int64_t n, int64_t c, float*
   auto fill = [&](int64_t y) {
     int64_t from = home(p, y, p.in_height);
     if (from < 0)
-      std::memset(line(y), 0, row * sizeof(float));
+      leave(line(y), w.width());
     else
       std::memcpy(line(y), line(from), row * sizeof(float));
   };

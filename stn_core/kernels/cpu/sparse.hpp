@@ -47,15 +47,17 @@ struct Patches {
         }
       }
   }
-  // With zeros for what is not there, and for the lanes of a vector that are no point.
+  // With what is outside also for the lanes of a vector that are no point.
   void load(const Chunk& k, int64_t n, int64_t c) {
-    clear(k);
+    put(k, p.outside(c));
     image_run(p, 1, n, c, 0, 0).visit([&](auto run) {
       over_pixels(k.count, p.image_row_step, p.image_column_step,
                   [&](ptrdiff_t at, float& pixel) { pixel = load_float(run.start + at); });
     });
   }
-  void clear(const Chunk& k) { std::fill(pixels, pixels + (k.count + kLanes) * side * side, 0.0f); }
+  void put(const Chunk& k, float value) {
+    std::fill(pixels, pixels + (k.count + kLanes) * side * side, value);
+  }
   void add_to_gradient(const Chunk& k, int64_t n, int64_t c) {
     float* to = gradient_run(p, 1, n, c, 0, 0).run<float>().start;
     over_pixels(k.count, p.gradient_pixel_step * p.in_width, p.gradient_pixel_step,
@@ -123,7 +125,7 @@ void differentiate_sparse(const Problem& p, const Source& source, int64_t n, int
           reading.add(k, sums_of(total, r), c == 0 && r == 0);
         }
         if (!p.image_gradient) return;
-        patches.clear(k);
+        patches.put(k, 0);
         if constexpr (Kind == kBicubic)
           scatter<1>(patches.pixels, patches.side, g, k, weights, 1, 0);
         else
