@@ -1,7 +1,6 @@
 """The functional form of a spatial transformer."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -12,7 +11,7 @@ from .kernels import fused
 from .kernels.reference import Reference
 from .samplers.antialiased import Antialiased, areas_of_matrix, areas_of_points
 from .samplers.interpolation import Bilinear
-from .samplers.padding import Padding, check_padding, fill_of, fills_of
+from .samplers.padding import Padding, Rule, check_padding, fill_of, fills_of
 from .samplers.sampler import Sampler
 from .transforms.transform import Transform
 
@@ -57,10 +56,10 @@ def warp(
         >>> warp(torch.tensor([[[[1.0, 2, 3, 4]]]]), torch.tensor([[0.5, 0]]), Translation())
         tensor([[[[2., 3., 4., 0.]]]])
     """
-    if image.ndim != transform.dims + 2:
+    if image.ndim != transform.dims + 2 or 0 in image.shape[2:]:
         raise ValueError(
             f"`image` must have {transform.dims + 2} axes (batch, channels, size) for a transform "
-            f"with dims={transform.dims}, got shape {tuple(image.shape)}."
+            f"with dims={transform.dims}, and no side of length 0, got shape {tuple(image.shape)}."
         )
     if theta.shape[0] != image.shape[0]:
         raise ValueError(
@@ -70,24 +69,30 @@ def warp(
     chosen, _ = choose(image, theta, transform, sampler, padding, backend)
     if chosen == "fused":
         map, fields = _map_of(image, theta, transform, sampler, size, align_corners)
-        read = partial(
-            fused.fused_warp,
-            map=map,
-            size=(size[0], size[1]),
-            fields=fields,
-            interpolation=FUSED[type(sampler)],
-            align_corners=align_corners,
-            max_shrink=getattr(sampler, "max_shrink", 1),
-        )
+        rule: Rule = "zeros"
+        source, fill, difference = image, None, None
         if isinstance(padding, str):
-            return read(image, padding=padding)
-        check_padding(padding)
-        if fused.is_on_gpu(image):
-            wide = image.to(torch.promote_types(image.dtype, torch.float32))
-            fill = fill_of(padding, wide)
-            return (read(wide - fill, padding="zeros") + fill).to(image.dtype)
-        fill = torch.tensor(fills_of(padding, image.shape[1]), dtype=torch.float32)
-        return read(image, padding="zeros", fill=fill)
+            rule = padding
+        elif fused.is_on_gpu(image):
+            check_padding(padding)
+            source = image.to(torch.promote_types(image.dtype, torch.float32))
+            difference = fill_of(padding, source)
+            source = source - difference
+        else:
+            check_padding(padding)
+            fill = torch.tensor(fills_of(padding, image.shape[1]), dtype=torch.float32)
+        output = fused.fused_warp(
+            source,
+            map,
+            (size[0], size[1]),
+            fields=fields,
+            fill=fill,
+            interpolation=FUSED[type(sampler)],
+            padding=rule,
+            align_corners=align_corners,
+            max_shrink=sampler.max_shrink if type(sampler) is Antialiased else 1,
+        )
+        return output if difference is None else (output + difference).to(image.dtype)
     grid = sampling_grid(theta, transform, size, align_corners=align_corners)
     read = Reference(sampler) if chosen == "reference" else sampler
     return read(image, grid, padding=padding, align_corners=align_corners)
@@ -128,7 +133,7 @@ def _map_of(
     For `Antialiased` matrices of a linear family, else the grid, and the areas of output pixels.
     """
     check_output_size(size, transform)
-    has_areas = isinstance(sampler, Antialiased)
+    has_areas = type(sampler) is Antialiased
     read = getattr(transform, "matrix", None) or getattr(transform, "homography", None)
     if read is not None:
         transform.check_theta(theta)

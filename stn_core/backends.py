@@ -10,7 +10,7 @@ from .kernels.fused import INTERPOLATIONS, PADDINGS, TYPES, Interpolation
 from .kernels.library import processor, why_missing, why_missing_on_gpu
 from .samplers.antialiased import Antialiased
 from .samplers.interpolation import Bicubic, Bilinear, Nearest
-from .samplers.padding import Padding
+from .samplers.padding import Padding, check_padding
 from .samplers.sampler import Sampler
 from .transforms.transform import Transform
 
@@ -36,9 +36,9 @@ def choose(
 ) -> tuple[Literal["fused", "torch", "reference"], str]:
     """Who computes this warp, and why: the arguments of `warp`.
 
-    "auto" is "fused" wherever there is one: on a CPU it was at no shape measured slower than
-    "torch" (`benchmarks/sampler_cpu.py` measures again), on a GPU nobody has measured it yet
-    (`benchmarks/sampler_gpu.py` is to).
+    "auto" is "fused" wherever there is one: on a CPU it is quicker than "torch" at all shapes of
+    `benchmarks/sampler_cpu.py`, and of others loses to it by little where an output is of a few
+    pixels (docs/backends.md); on a GPU nobody has measured it yet (`benchmarks/sampler_gpu.py`).
 
     Raises:
         ValueError: If `backend` is not known, or is "fused" where there is none.
@@ -77,7 +77,7 @@ def explain(
         backend: As for `warp`.
 
     Raises:
-        ValueError: As `warp` would for `backend`.
+        ValueError: As `warp` would for `padding` and `backend`.
 
     Example:
         >>> import torch
@@ -85,6 +85,7 @@ def explain(
         >>> explain(torch.zeros(1, 1, 4, 4).double(), torch.zeros(1, 2), Translation())
         torch: The image is float64, and kernels are for float32, bfloat16 and float16.
     """
+    check_padding(padding)
     chosen, why = choose(image, theta, transform, sampler, padding, backend)
     kind = f" It is compiled for {processor()}." if chosen == "fused" and not image.is_cuda else ""
     print(f"{chosen}: {why}{kind}")
@@ -112,8 +113,9 @@ def _obstacle(
         return f"The image is {_name(image.dtype)}, and kernels are for {_TYPE_NAMES}."
     if theta.dtype == torch.float64:
         return "`theta` is float64, and kernels compute coordinates in float32."
-    if not 0 < image.shape[2] * image.shape[3] < _MOST_PIXELS:
-        return "Kernels are for images of 1 to 2^30 pixels."
+    # With what may be read outside.
+    if (image.shape[2] + 8) * (image.shape[3] + 8) > _MOST_PIXELS:
+        return "Kernels are for images of less than 2^30 pixels, with 4 more on each side."
     missing = why_missing_on_gpu(image.device.index) if image.is_cuda else why_missing()
     return None if missing is None else f"There are no compiled kernels. {missing}"
 

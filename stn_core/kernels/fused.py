@@ -154,7 +154,7 @@ def _backward(gradient, image, map, fields, fill, *options):
     image, is_last = _layout(image)
     map = _as_map(map)
     form = torch.channels_last if is_last else torch.contiguous_format
-    gradient = gradient.contiguous(memory_format=form)
+    gradient = gradient.resolve_neg().contiguous(memory_format=form)
     to_image, to_map = _gradients(image, map, is_last, by_image, by_map)
     if gradient.numel() == 0:
         return to_image.zero_(), to_map.zero_()
@@ -237,6 +237,7 @@ def _problem(image, map, constants, output, results, is_last, *options) -> bytes
 
 def _layout(image: Tensor) -> tuple[Tensor, bool]:
     """The image as kernels can read it, and whether what comes of it is in channels-last format."""
+    image = image.resolve_neg()
     _, by_channel, by_row, by_column = image.stride()
     _, _, height, width = image.shape
     is_far = not is_on_gpu(image) and height * by_row + width * by_column > _FARTHEST
@@ -261,7 +262,7 @@ def _steps(image: Tensor, is_last: bool) -> tuple[int, int, int]:
 
 def _as_map(map: Tensor) -> Tensor:
     # Autocast and others leave it in its type: coordinates in 16 bits would be wrong by pixels.
-    map = map.float()
+    map = map.float().resolve_neg()
     return map.contiguous() if map.ndim == 3 else map
 
 

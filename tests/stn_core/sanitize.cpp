@@ -27,7 +27,7 @@ struct Buffer {
 
 void warp_once() {
   Problem p{};
-  int64_t side = pick(0, 3) ? 12 : 40;
+  int64_t side = pick(0, 3) ? 12 : pick(0, 3) ? 40 : 150;
   p.batch = pick(1, 6), p.channels = pick(1, 18);
   p.in_height = pick(1, side), p.in_width = pick(1, side);
   p.height = pick(1, side), p.width = pick(1, side);
@@ -39,7 +39,10 @@ void warp_once() {
   p.align_corners = pick(0, 1), p.threads = pick(1, 3);
   int64_t in = p.in_height * p.in_width, out = p.pixels();
   bool is_last = pick(0, 1) && p.channels > 1;
-  Buffer image(p.batch * p.channels * in, p.type), output(p.batch * p.channels * out, p.type);
+  // Rows may be apart, and the last one ends with its last pixel.
+  int64_t between = pick(0, 2) ? 0 : pick(1, 5), row = p.in_width + between, area = p.in_height * row;
+  int64_t apart = between * (is_last ? p.channels : 1);
+  Buffer image(p.batch * p.channels * area - apart, p.type), output(p.batch * p.channels * out, p.type);
   Buffer image_gradient(p.batch * p.channels * in, p.type);
   p.terms = pick(1, 6);
   int64_t sizes[] = {6, 9, 2 * out, 2 * p.terms}, parameters = sizes[p.kind];
@@ -50,13 +53,16 @@ void warp_once() {
   Buffer map(p.batch * maps * parameters, kFloat), map_gradient(p.batch * maps * parameters, kFloat);
   auto theta = reinterpret_cast<float*>(map.bytes.data());
   float scale = pick(0, 4) ? 1 : pick(0, 1) ? 1e6f : 1e38f;
+  // Turned by little, so that wide outputs are read row by row.
+  bool is_level = p.kind == kAffine && pick(0, 1);
   for (int64_t i = 0; i < p.batch * maps * parameters; i++) {
     theta[i] *= scale;
+    if (is_level) theta[i] = i % 6 == 0 || i % 6 == 4 ? 0.02f + std::fabs(theta[i]) : 0.02f * theta[i];
     if (pick(0, 199) == 0) theta[i] = pick(0, 1) ? NAN : INFINITY;
   }
   p.image = image.start(), p.output = output.start(), p.map_ = map.start();
-  p.image_batch_step = p.channels * in, p.image_row_step = p.in_width * (is_last ? p.channels : 1);
-  p.image_channel_step = is_last ? 1 : in, p.image_column_step = is_last ? p.channels : 1;
+  p.image_batch_step = p.channels * area, p.image_row_step = row * (is_last ? p.channels : 1);
+  p.image_channel_step = is_last ? 1 : area, p.image_column_step = is_last ? p.channels : 1;
   p.output_batch_step = p.channels * out;
   p.output_channel_step = is_last ? 1 : out, p.output_pixel_step = is_last ? p.channels : 1;
   p.gradient_batch_step = p.channels * in;

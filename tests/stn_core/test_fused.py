@@ -19,6 +19,7 @@ from warp_problems import (
 )
 
 from stn_core import samplers, transforms as t, warp
+from stn_core.kernels import fused
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -187,8 +188,8 @@ def test_antialiased_is_that_of_torch(processor, layout, padding, channels, tran
 
 def test_antialiased_is_bilinear_to_the_bit_where_nothing_shrinks(processor):
     image = images(2, 3, 20, 30, dtype=torch.float32)
-    for transform in (t.Affine(), t.ThinPlateSpline((2, 2))):
-        theta = 0.7 * transform.identity.float().repeat(2, 1)
+    thetas = 0.7 * t.Affine().identity.float().repeat(2, 1), 0.01 * images(2, 2, 5, 5).float()
+    for transform, theta in zip((t.Affine(), t.Flow()), thetas, strict=True):
         options = {"output_size": (23, 31), "backend": "fused"}
         ways = samplers.Antialiased(3), samplers.Bilinear()
         assert torch.equal(*(warp(image, theta, transform, sampler=s, **options) for s in ways))
@@ -206,6 +207,19 @@ def test_a_lost_point_blurs_nothing_beside_it(processor):
     torch.testing.assert_close(output[~is_lost], image[~is_lost])
     (gradient,) = torch.autograd.grad(output.nansum(), theta)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_a_mirrored_point_just_before_a_pixel(processor, kind):
+    """What lies inside stays where it is, whatever the mirror's sums would round it to."""
+    image = images(1, 1, 16, 16, dtype=torch.float32)
+    x = (np.float32(8) - np.float32(4.8e-7) - np.float32(7.5)) / np.float32(8)
+    grid = torch.empty(1, 100, 100, 2)
+    grid[..., 0], grid[..., 1] = float(x), torch.linspace(-0.7, -0.3, 100)[:, None]
+    options: dict[str, Any] = {"interpolation": kind, "padding": "reflection"}
+    output = fused.fused_warp(image, grid, (100, 100), **options, align_corners=False)
+    exact = grid_sample(image, grid, mode=kind, padding_mode="reflection", align_corners=False)
+    torch.testing.assert_close(output, exact, atol=1e-5, rtol=0)
 
 
 SAMPLERS = [samplers.Bilinear(), samplers.Nearest(), samplers.Bicubic(), samplers.Antialiased(2)]

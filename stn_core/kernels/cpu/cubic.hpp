@@ -8,6 +8,17 @@ namespace {
 
 constexpr int kTaps = 4;
 
+// The weights of four pixels for a point so far behind the second, and their slopes.
+STN_INLINE void cubic(F t, F (&weight)[kTaps], F (&slope)[kTaps]) {
+  constexpr float a = -0.75f;
+  F s = 1.0f - t;
+  auto near = [](F d) { return 1.0f - d * d * ((a + 3) - (a + 2) * d); };
+  auto near_slope = [](F d) { return d * (3 * (a + 2) * d - 2 * (a + 3)); };
+  weight[0] = a * t * s * s, weight[1] = near(t), weight[2] = near(s), weight[3] = a * s * t * t;
+  slope[0] = a * s * (s - 2.0f * t), slope[1] = near_slope(t), slope[2] = -near_slope(s);
+  slope[3] = a * t * (2.0f * s - t);
+}
+
 // The weights of the pixels that a chunk is read from, along each axis, and their slopes, four a point.
 struct Weights {
   static constexpr int kRoom = kTaps * Chunk::kRoom;
@@ -20,13 +31,9 @@ struct Weights {
 
  private:
   static void find(const float* place, int count, float* weights, float* slopes) {
-    constexpr float a = -0.75f;
     for (int i = 0; i < count; i += kLanes) {
-      F t = shuffle<ByFours, kLanes>(load<F>(place + i), F{}), s = 1.0f - t;
-      auto near = [](F d) { return 1.0f - d * d * ((a + 3) - (a + 2) * d); };
-      auto near_slope = [](F d) { return d * (3 * (a + 2) * d - 2 * (a + 3)); };
-      F weight[] = {a * t * s * s, near(t), near(s), a * s * t * t};
-      F slope[] = {a * s * (s - 2.0f * t), near_slope(t), -near_slope(s), a * t * (2.0f * s - t)};
+      F weight[kTaps], slope[kTaps];
+      cubic(shuffle<ByFours, kLanes>(load<F>(place + i), F{}), weight, slope);
       transpose_fours<kLanes>(weight);
       transpose_fours<kLanes>(slope);
       for (int j = 0; j < kTaps; j++) {

@@ -185,9 +185,8 @@ void unpack_window(const Problem& p, const Window& w, int64_t n, int64_t c, cons
 
 // `total` is where a map with few parameters sums up, or null for one gradient a point.
 template <int L, Interpolation Kind>
-void differentiate_part(const Problem& p, const Source& source, int64_t n, int64_t c, double* total) {
+void differentiate_part(const Problem& p, const Source& source, Chunk& k, int64_t n, int64_t c, double* total) {
   static thread_local Scratch image_scratch, gradient_scratch;
-  Chunk k;
   Weights weights;
   constexpr bool kNear = Kind == kNearest, kIsCubic = Kind == kBicubic;
   alignas(64) float g[Chunk::kRoom * L];
@@ -200,14 +199,15 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
   Window w = window_of(p, source, k, 0, p.pixels());
   // Few channels are read each by itself, but added to together.
   constexpr bool kIsByPlane = L <= channels_of(1, Kind);
+  bool is_by_plane = kIsByPlane && !(L > 1 && p.is_by_pixel());
   View pixels{};
   int planes = int(std::min<int64_t>(L, p.channels - c));
   float* gathered = nullptr;
   bool is_few = false;
   if (p.map_gradient_ && !kNear) {
-    pixels = kIsByPlane ? pack_planes(p, w, n, c, planes, image_scratch)
-                        : pack_together<L>(p, w, n, c, image_scratch);
-    if (kIsByPlane && !kIsCubic) pixels.see(p, w, source);
+    pixels = is_by_plane ? pack_planes(p, w, n, c, planes, image_scratch)
+                         : pack_together<L>(p, w, n, c, image_scratch);
+    if (is_by_plane && !kIsCubic) pixels.see(p, w, source);
   }
   if (p.image_gradient) {
     // For `fold` a row and a cell before the first, and some cells after the last.
@@ -233,9 +233,9 @@ void differentiate_part(const Problem& p, const Source& source, int64_t n, int64
       if (pixels.start) {
         if constexpr (kIsCubic)
           slopes<L>(pixels.start, pixels.row, g, k, weights);
-        else if constexpr (kIsByPlane)
+        else if (is_by_plane)
           slopes_by_planes<L>(p, pixels, n, c, planes, g, k);
-        else
+        else if constexpr (L > 1)
           slopes<L>(pixels, g, k);
         settle(p, k);
       }

@@ -11,21 +11,25 @@ struct Run {
   T* start;
   ptrdiff_t channel_step, pixel_step;
   int channels;
-
-  STN_INLINE Run at(ptrdiff_t pixel) const {
-    return {start + pixel * pixel_step, channel_step, pixel_step, channels};
-  }
 };
 
-template <int L, class T>
-STN_INLINE void pack_one(Run<T> run, float* packed) {
-  for (int c = 0; c < run.channels; c++) packed[c] = load_float(run.start + c * run.channel_step);
-  for (int c = run.channels; c < L; c++) packed[c] = 0;
+// Of steps and a number of channels that may be known when it is compiled.
+template <int L, class T, class Step, class Channels>
+STN_INLINE void pack_one(const T* from, Step step, Channels channels, float* packed) {
+  for (int c = 0; c < channels; c++) packed[c] = load_float(from + c * step);
+  for (int c = channels; c < L; c++) packed[c] = 0;
 }
-
-template <int L, class T>
-STN_INLINE void unpack_one(Run<T> run, const float* packed) {
-  for (int c = 0; c < run.channels; c++) store_float(run.start + c * run.channel_step, packed[c]);
+template <class T, class Step, class Channels>
+STN_INLINE void unpack_one(T* to, Step step, Channels channels, const float* packed) {
+  for (int c = 0; c < channels; c++) store_float(to + c * step, packed[c]);
+}
+// `each(step, channels)`, which for two or three channels that lie together are known then.
+template <int L, class T, class Each>
+STN_INLINE void by_channels_of(Run<T> run, Each each) {
+  std::integral_constant<int, 1> together;
+  if (L == 4 && run.channel_step == 1 && run.channels == 3) return each(together, std::integral_constant<int, 3>());
+  if (L == 4 && run.channel_step == 1 && run.channels == 2) return each(together, std::integral_constant<int, 2>());
+  each(run.channel_step, run.channels);
 }
 
 // `block(i, L)` on blocks of L from 0 to count, the last one overlapping the one before; `block(0, count)`
@@ -76,8 +80,15 @@ void pack(Run<T> run, ptrdiff_t count, float* packed) {
     for (ptrdiff_t i = 0; i < count; i++)
       store(packed + i * L, load_floats<L>(run.start + i * run.pixel_step));
     return;
+  } else if (L == kLanes && run.channel_step == 1) {
+    for (ptrdiff_t i = 0; i < count; i++)
+      store(packed + i * L, load_first<L>(run.start + i * run.pixel_step, run.channels));
+    return;
   }
-  for (ptrdiff_t i = 0; i < count; i++) pack_one<L>(run.at(i), packed + i * L);
+  by_channels_of<L>(run, [&](auto step, auto channels) {
+    for (ptrdiff_t i = 0; i < count; i++)
+      pack_one<L>(run.start + i * run.pixel_step, step, channels, packed + i * L);
+  });
 }
 
 template <int L, class T>
@@ -101,8 +112,15 @@ void unpack(const float* packed, ptrdiff_t count, Run<T> run) {
     for (ptrdiff_t i = 0; i < count; i++)
       store_floats<L>(run.start + i * run.pixel_step, load<Floats<L>>(packed + i * L));
     return;
+  } else if (L == kLanes && run.channel_step == 1) {
+    for (ptrdiff_t i = 0; i < count; i++)
+      store_first<L>(run.start + i * run.pixel_step, load<Floats<L>>(packed + i * L), run.channels);
+    return;
   }
-  for (ptrdiff_t i = 0; i < count; i++) unpack_one<L>(run.at(i), packed + i * L);
+  by_channels_of<L>(run, [&](auto step, auto channels) {
+    for (ptrdiff_t i = 0; i < count; i++)
+      unpack_one(run.start + i * run.pixel_step, step, channels, packed + i * L);
+  });
 }
 
 template <class T>

@@ -46,7 +46,7 @@ void in_parts(const Problem& p, int64_t step, const Each& each) {
   in_parallel(int(p.threads), parts * bands, [&](int64_t i) {
     int64_t band = i % bands, group = i / bands % groups, n = i / bands / groups;
     int64_t first = p.height * band / bands * p.width, end = p.height * (band + 1) / bands * p.width;
-    int64_t last = groups == 1 ? p.channels : (group + 1) * step;
+    int64_t last = std::min((group + 1) * step, p.channels);
     each(*source_of(p, n), n, group * step, last, first, end);
   });
 }

@@ -35,6 +35,8 @@ struct Problem {
     return fill ? reinterpret_cast<const float*>(fill)[channel] : 0;
   }
   const float* fields() const { return reinterpret_cast<const float*>(fields_); }
+  // Whether each pixel's channels lie together.
+  bool is_by_pixel() const { return channels > 1 && image_channel_step == 1; }
   int64_t pixels() const { return height * width; }
 };
 

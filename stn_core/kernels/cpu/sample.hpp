@@ -304,20 +304,4 @@ void sample_part(const Problem& p, const Source& source, const Window& w, Chunk&
   }
 }
 
-template <int L, Interpolation Kind>
-void sample(const Problem& p) {
-  bool is_last = lies_by_pixel(p);
-  int64_t step = is_last ? kTogether : channels_of(L, Kind);
-  in_parts(p, step, [&](const Source& source, int64_t n, int64_t c, int64_t last, int64_t first,
-                        int64_t end) {
-    Chunk k;
-    if (is_last) {
-      for (; c < last; c += step) sample_pixels(p, source, k, n, c, first, end);
-      return;
-    }
-    Window w = source.is_lost ? Window{} : window_of(p, source, k, first, end);
-    for (; c < last; c += step) sample_part<L, Kind>(p, source, w, k, n, c, first, end);
-  });
-}
-
 }  // namespace

@@ -1,167 +1,191 @@
-// Few points in a large image: each has its own few pixels packed, where else a window is.
+// Few points in a large window: each is read from the image as it lies, and no window is packed.
 #pragma once
 #include "gradient.hpp"
 
 namespace {
 
-// Pixels of the image for each of the output's from which on that is quicker.
-constexpr int64_t kSparse = 16;
-inline bool is_sparse(const Problem& p) {
-  return kSparse * p.pixels() * p.max_shrink * p.max_shrink < p.in_height * p.in_width;
+// Whether there are so many pixels of the window for each point that this is quicker. The same for all parts
+// of an image, for which of the two it is may change the last bit.
+inline bool is_sparse(const Problem& p, const Source& source, Chunk& k) {
+  int64_t least = (p.interpolation == kBicubic ? 24 : 6) * p.pixels() * p.max_shrink * p.max_shrink;
+  if (source.is_lost || least >= p.in_height * p.in_width) return false;
+  // Fields know the points of their part only.
+  return p.kind == kFields || least < window_of(p, source, k, 0, p.pixels()).cells();
 }
 
-// The pixels of a chunk's points: by two, or for `Bicubic` by four, of one channel.
-struct Patches {
-  static constexpr int kRoom = kTaps * kTaps * Chunk::kRoom;
+// Which pixel of an axis each is, or stands for, or -1: see `home`.
+template <Interpolation Kind>
+STN_INLINE I homes(const Problem& p, I i, int64_t size) {
+  I last = splat<kLanes>(int32_t(size - 1));
+  if (Kind != kBicubic || p.padding == kZeros) return (i >= 0) & (i <= last) ? i : splat<kLanes>(-1);
+  if (p.padding == kBorder) return at_most(at_least(i, I{}), last);
+  for (int j = 0; j < kLanes; j++) i[j] = int32_t(home(p, i[j], size));
+  return i;
+}
+
+// Floats so many steps from the first, or what stands for those of negative steps.
+template <class T>
+STN_INLINE F gather(const T* from, I steps, F rest) {
+  I is_there = steps >= 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    __mmask16 mask = _mm512_movepi32_mask((__m512i)is_there);
+    return _mm512_mask_i32gather_ps(rest, mask, (__m512i)steps, from, 4);
+  }
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return _mm256_mask_i32gather_ps(rest, from, (__m256i)steps, (__m256)is_there, 4);
+#endif
+  for (int j = 0; j < kLanes; j++)
+    if (is_there[j]) rest[j] = load_float(from + steps[j]);
+  return rest;
+}
+
+// A chunk's points, and the few pixels that each is read from.
+template <Interpolation Kind>
+struct Points {
+  static constexpr int kSide = Kind == kBicubic ? kTaps : 2, kAll = Kind == kNearest ? 1 : kSide * kSide;
   const Problem& p;
-  Window all;
-  int64_t side;
-  View view;
-  alignas(64) float pixels[kRoom];
-  int64_t x[Chunk::kRoom], y[Chunk::kRoom];  // the first pixel of each
+  Chunk& k;
+  // Of each pixel the steps from the image's first one, and which pixel it is; -1 outside.
+  alignas(64) int32_t steps[kAll][Chunk::kRoom], places[kAll][Chunk::kRoom];
 
-  explicit Patches(const Problem& p)
-      : p(p), all(whole(p)), side(2 + 2 * all.reach), view{pixels, ptrdiff_t(side)} {}
+  Points(const Problem& p, Chunk& k) : p(p), k(k) {}
 
-  template <bool Nearest>
-  void find(const Source& source, Chunk& k, int64_t first, int64_t end) {
+  void find(const Source& source, int64_t first, int64_t end) {
     start(source, k, first, end);
-    locate<Nearest>(p, all, all.width(), k);
-    int count = (k.count + kLanes - 1) / kLanes * kLanes;
-    for (int i = 0; i < count; i++) {
-      x[i] = k.cell[i] % all.width() + all.first_x(), y[i] = k.cell[i] / all.width() + all.first_y();
-      k.cell[i] = int32_t(i * side * side);
+    Sides sides(p);
+    I row = splat<kLanes>(int32_t(p.image_row_step)), column = splat<kLanes>(int32_t(p.image_column_step));
+    I width = splat<kLanes>(int32_t(p.in_width)), none = splat<kLanes>(-1);
+    for (int i = 0; i < k.count; i += kLanes) {
+      I x, y;
+      find_cells<Kind == kNearest>(sides, k, i, x, y);
+      if (Kind == kBicubic) x -= 1, y -= 1;
+      for (int tap = 0; tap < kAll; tap++) {
+        I u = homes<Kind>(p, x + tap % kSide, p.in_width), v = homes<Kind>(p, y + tap / kSide, p.in_height);
+        I is_there = (u >= 0) & (v >= 0);
+        store(steps[tap] + i, is_there ? v * row + u * column : none);
+        store(places[tap] + i, is_there ? v * width + u : none);
+      }
     }
   }
 
-  // `each(at, pixel)` for the pixels of an image, as they lie, and where they are packed.
+  // `each(i, pixels)` for vectors of points and all the pixels that they are read from, of a channel.
   template <class Each>
-  void over_pixels(int count, ptrdiff_t row, ptrdiff_t column, Each each) {
-    float* packed = pixels;
-    for (int i = 0; i < count; i++)
-      for (int64_t r = 0; r < side; r++) {
-        int64_t v = home(p, y[i] + r, p.in_height);
-        for (int64_t t = 0; t < side; t++, packed++) {
-          int64_t u = v < 0 ? v : home(p, x[i] + t, p.in_width);
-          if (u >= 0) each(v * row + u * column, *packed);
-        }
-      }
-  }
-  // With what is outside also for the lanes of a vector that are no point.
-  void load(const Chunk& k, int64_t n, int64_t c) {
-    put(k, p.outside(c));
+  void over_pixels(int64_t n, int64_t c, const Each& each) const {
+    F outside = splat<kLanes>(p.outside(c));
     image_run(p, 1, n, c, 0, 0).visit([&](auto run) {
-      over_pixels(k.count, p.image_row_step, p.image_column_step,
-                  [&](ptrdiff_t at, float& pixel) { pixel = load_float(run.start + at); });
+      for (int i = 0; i < k.count; i += kLanes) {
+        F pixels[kAll];
+        for (int tap = 0; tap < kAll; tap++) pixels[tap] = gather(run.start, load<I>(steps[tap] + i), outside);
+        each(i, pixels);
+      }
     });
   }
-  void put(const Chunk& k, float value) {
-    std::fill(pixels, pixels + (k.count + kLanes) * side * side, value);
+
+  static STN_INLINE F weighted(const F* pixels, const F (&x)[kTaps], const F (&y)[kTaps]) {
+    F total{};
+    for (int tap = 0; tap < kTaps; tap++) {
+      const F* at = pixels + tap * kTaps;
+      total += y[tap] * (x[0] * at[0] + x[1] * at[1] + (x[2] * at[2] + x[3] * at[3]));
+    }
+    return total;
   }
-  void add_to_gradient(const Chunk& k, int64_t n, int64_t c) {
-    float* to = gradient_run(p, 1, n, c, 0, 0).run<float>().start;
-    over_pixels(k.count, p.gradient_pixel_step * p.in_width, p.gradient_pixel_step,
-                [&](ptrdiff_t at, float pixel) { to[at] += pixel; });
+  struct Corners {
+    F nw, ne, sw, se;
+  };
+
+  void read(int64_t n, int64_t c, float* out) const {
+    over_pixels(n, c, [&](int i, const F* pixels) {
+      F fx = load<F>(k.fx + i), fy = load<F>(k.fy + i), value;
+      if constexpr (Kind == kBicubic) {
+        F x[kTaps], y[kTaps], slope[kTaps];
+        cubic(fx, x, slope), cubic(fy, y, slope);
+        value = weighted(pixels, x, y);
+      } else {
+        value = interpolate(Corners{pixels[0], pixels[1], pixels[2], pixels[3]}, fx, fy);
+      }
+      store(out + i, value);
+    });
+  }
+
+  // k.dx and k.dy, of the gradient g by the output.
+  void find_slopes(int64_t n, int64_t c, const float* g) const {
+    over_pixels(n, c, [&](int i, const F* pixels) {
+      F fx = load<F>(k.fx + i), fy = load<F>(k.fy + i), by = load<F>(g + i), dx, dy;
+      if constexpr (Kind == kBicubic) {
+        F x[kTaps], y[kTaps], slope_x[kTaps], slope_y[kTaps];
+        cubic(fx, x, slope_x), cubic(fy, y, slope_y);
+        dx = weighted(pixels, slope_x, y), dy = weighted(pixels, x, slope_y);
+      } else {
+        F across = pixels[1] - pixels[0], twist = (pixels[3] - pixels[2]) - across;
+        dx = across + fy * twist, dy = (pixels[2] - pixels[0]) + fx * twist;
+      }
+      store(k.dx + i, by * dx);
+      store(k.dy + i, by * dy);
+    });
+    settle(p, k);
+  }
+
+  void add_to_gradient(int64_t n, int64_t c, const float* g) const {
+    float* to = gradient_run(p, 1, n, c, 0, 0).template run<float>().start;
+    for (int i = 0; i < k.count; i += kLanes) {
+      F by = load<F>(g + i), share[kAll];
+      if constexpr (Kind == kNearest) {
+        share[0] = by;
+      } else if constexpr (Kind == kBicubic) {
+        F x[kTaps], y[kTaps], slope[kTaps];
+        cubic(load<F>(k.fx + i), x, slope), cubic(load<F>(k.fy + i), y, slope);
+        for (int tap = 0; tap < kAll; tap++) share[tap] = y[tap / kTaps] * by * x[tap % kTaps];
+      } else {
+        F fx = load<F>(k.fx + i), down = by * load<F>(k.fy + i), up = by - down;
+        share[1] = up * fx, share[0] = up - share[1], share[3] = down * fx, share[2] = down - share[3];
+      }
+      for (int j = 0; j < std::min(kLanes, k.count - i); j++)
+        for (int tap = 0; tap < kAll; tap++)
+          if (int64_t place = places[tap][i + j]; place >= 0) to[place * p.gradient_pixel_step] += share[tap][j];
+    }
   }
 };
 
 template <Interpolation Kind>
-void sample_sparse(const Problem& p) {
-  in_parts(p, p.channels, [&](const Source& source, int64_t n, int64_t, int64_t, int64_t first,
-                              int64_t end) {
-    Chunk k;
-    Weights weights;
-    Patches patches(p);
-    alignas(64) float out[Chunk::kRoom], mean[Chunk::kRoom];
-    for (int64_t i = first; i < end; i += kChunk) {
-      int count = int(std::min<int64_t>(kChunk, end - i));
-      if (source.is_lost) std::fill(mean, mean + count, NAN);
-      for (int64_t c = 0; c < p.channels; c++) {
-        if (!source.is_lost)
-          over_readings<Kind>(source, [&](const Source& reading, int r) {
-            if (c == 0 || Kind == kArea) patches.find<false>(reading, k, i, end);
-            patches.load(k, n, c);
-            if constexpr (Kind == kBicubic) {
-              if (c == 0) weights.find(k);
-              read<1>(patches.pixels, patches.side, k, weights, out);
-            } else {
-              read<1>(patches.view, patches.pixels, k, out);
-            }
-            lose<1>(k, out);
-            add_to_mean(out, count, r, mean);
-          });
-        unpack<1>(mean, count, output_run(p, 1, n, c, i));
-      }
+void sample_sparse(const Problem& p, const Source& source, Chunk& k, int64_t n, int64_t c, int64_t last,
+                   int64_t first, int64_t end) {
+  Points<Kind> points(p, k);
+  alignas(64) float out[Chunk::kRoom], mean[Chunk::kRoom];
+  for (int64_t i = first; i < end; i += kChunk)
+    for (int64_t q = c; q < last; q++) {
+      over_readings<Kind>(source, [&](const Source& reading, int r) {
+        if (q == c || Kind == kArea) points.find(reading, i, end);
+        points.read(n, q, out);
+        lose<1>(k, out);
+        add_to_mean(out, k.count, r, mean);
+      });
+      unpack<1>(mean, k.count, output_run(p, 1, n, q, i));
     }
-  });
 }
 
 // The gradient by an image of floats, to which each point's are added as they come.
 template <Interpolation Kind>
-void differentiate_sparse(const Problem& p, const Source& source, int64_t n, int64_t, double* total) {
-  constexpr bool kNear = Kind == kNearest;
-  Chunk k;
-  Weights weights;
-  Patches patches(p);
+void differentiate_sparse(const Problem& p, const Source& source, Chunk& k, int64_t n, int64_t c,
+                          int64_t last, double* total) {
+  Points<Kind> points(p, k);
   alignas(64) float g[Chunk::kRoom];
-  if (p.image_gradient) clear(gradient_run(p, int(p.channels), n, 0, 0, 0), p.in_height * p.in_width);
-  if (source.is_lost) return;
-  for (int64_t i = 0; i < p.pixels(); i += kChunk) {
-    for (int64_t c = 0; c < p.channels; c++)
+  if (p.image_gradient) clear(gradient_run(p, int(last - c), n, c, 0, 0), p.in_height * p.in_width);
+  for (int64_t i = 0; i < p.pixels(); i += kChunk)
+    for (int64_t q = c; q < last; q++)
       over_readings<Kind>(source, [&](const Source& reading, int r) {
-        if (c == 0 || Kind == kArea) patches.find<kNear>(reading, k, i, p.pixels());
-        if constexpr (Kind == kBicubic)
-          if (c == 0) weights.find(k);
-        if (r == 0) pack_output<1>(p, n, c, k, g);
+        if (q == c || Kind == kArea) points.find(reading, i, p.pixels());
+        if (r == 0) pack_output<1>(p, n, q, k, g);
         for (int j = 0; k.any_lost && j < k.count; j++)
           if (k.is_lost[j]) g[j] = 0;
-        if (p.map_gradient_ && !kNear) {
-          patches.load(k, n, c);
-          if constexpr (Kind == kBicubic)
-            slopes<1>(patches.pixels, patches.side, g, k, weights);
-          else
-            slopes_of_one(patches.view, patches.pixels, g, k, true);
-          settle(p, k);
-          reading.add(k, sums_of(total, r), c == 0 && r == 0);
-        }
-        if (!p.image_gradient) return;
-        patches.put(k, 0);
-        if constexpr (Kind == kBicubic)
-          scatter<1>(patches.pixels, patches.side, g, k, weights, 1, 0);
-        else
-          scatter_few<kNear>(patches.pixels, patches.side, g, k);
-        patches.add_to_gradient(k, n, c);
+        if constexpr (Kind != kNearest)
+          if (p.map_gradient_) {
+            points.find_slopes(n, q, g);
+            reading.add(k, sums_of(total, r), q == 0 && r == 0);
+          }
+        if (p.image_gradient) points.add_to_gradient(n, q, g);
       });
-  }
-}
-
-template <int L, Interpolation Kind>
-void differentiate(const Problem& p) {
-  bool is_last = lies_by_pixel(p);
-  bool is_few = !is_last && is_sparse(p) && (p.type == kFloat || !p.image_gradient);
-  int64_t step = is_last ? kTogether : is_few ? p.channels : L, groups = (p.channels + step - 1) / step;
-  auto part = is_last ? differentiate_pixels<Kind == kNearest> : differentiate_part<L, Kind>;
-  if (is_few) part = differentiate_sparse<Kind>;
-  if (p.kind >= kDense) {
-    // A point's gradient is a sum over the channels, in their order.
-    bool is_by_map = p.map_gradient_ && Kind != kNearest;
-    in_images(p, false, is_by_map, [&](const Source& source, int64_t n, int64_t, int64_t) {
-      for (int64_t c = 0; c < p.channels; c += step) part(p, source, n, c, nullptr);
-    });
-    return;
-  }
-  int64_t sums = Area::sums(p);
-  std::vector<double> totals(p.batch * groups * sums);
-  in_parallel(int(p.threads), p.batch * groups, [&](int64_t i) {
-    auto source = source_of(p, i / groups);
-    part(p, *source, i / groups, i % groups * step, totals.data() + i * sums);
-  });
-  if (!p.map_gradient_) return;
-  for (int64_t n = 0; n < p.batch; n++) {
-    std::vector<double> total(sums);
-    for (int64_t i = 0; i < groups * sums; i++) total[i % sums] += totals[n * groups * sums + i];
-    source_of(p, n)->finish(total.data(), n);
-  }
 }
 
 }  // namespace

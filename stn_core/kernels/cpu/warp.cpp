@@ -7,6 +7,62 @@
 
 namespace {
 
+// Forward, in parts.
+template <int L, Interpolation Kind>
+void sample(const Problem& p) {
+  bool is_last = lies_by_pixel(p);
+  int64_t step = is_last ? kTogether : channels_of(L, Kind);
+  in_parts(p, step, [&](const Source& source, int64_t n, int64_t c, int64_t last, int64_t first,
+                        int64_t end) {
+    Chunk k;
+    if (is_last) {
+      for (; c < last; c += step) sample_pixels(p, source, k, n, c, first, end);
+    } else if (is_sparse(p, source, k)) {
+      sample_sparse<Kind>(p, source, k, n, c, last, first, end);
+    } else {
+      Window w = source.is_lost ? Window{} : window_of(p, source, k, first, end);
+      for (; c < last; c += step) sample_part<L, Kind>(p, source, w, k, n, c, first, end);
+    }
+  });
+}
+
+// Backward, image by image and, where the map's gradient is a sum, some channels at a time.
+template <int L, Interpolation Kind>
+void differentiate(const Problem& p) {
+  bool is_last = lies_by_pixel(p), may_be_sparse = p.type == kFloat || !p.image_gradient;
+  int64_t step = is_last ? kTogether : L, groups = (p.channels + step - 1) / step;
+  auto part = [&](const Source& source, int64_t n, int64_t c, int64_t last, double* total) {
+    Chunk k;
+    if (!is_last && may_be_sparse && is_sparse(p, source, k))
+      return differentiate_sparse<Kind>(p, source, k, n, c, last, total);
+    for (; c < last; c += step)
+      if (is_last)
+        differentiate_pixels<Kind == kNearest>(p, source, n, c, total);
+      else
+        differentiate_part<L, Kind>(p, source, k, n, c, total);
+  };
+  if (p.kind >= kDense) {
+    // A point's gradient is a sum over the channels, in their order.
+    bool is_by_map = p.map_gradient_ && Kind != kNearest;
+    in_images(p, false, is_by_map, [&](const Source& source, int64_t n, int64_t, int64_t) {
+      part(source, n, 0, p.channels, nullptr);
+    });
+    return;
+  }
+  int64_t sums = Area::sums(p);
+  std::vector<double> totals(p.batch * groups * sums);
+  in_parallel(int(p.threads), p.batch * groups, [&](int64_t i) {
+    int64_t n = i / groups, c = i % groups * step;
+    part(*source_of(p, n), n, c, std::min(c + step, p.channels), totals.data() + i * sums);
+  });
+  if (!p.map_gradient_) return;
+  for (int64_t n = 0; n < p.batch; n++) {
+    std::vector<double> total(sums);
+    for (int64_t i = 0; i < groups * sums; i++) total[i % sums] += totals[n * groups * sums + i];
+    source_of(p, n)->finish(total.data(), n);
+  }
+}
+
 struct Forward {
   // So few channels are taken one by one.
   static constexpr int by_one(Interpolation kind) { return channels_of(1, kind); }
@@ -14,8 +70,6 @@ struct Forward {
   static void run(const Problem& p) {
     if constexpr (Kind == kNearest)
       sample_nearest(p);
-    else if (is_sparse(p) && !lies_by_pixel(p))
-      sample_sparse<Kind>(p);
     else
       sample<L, Kind>(p);
   }
@@ -30,7 +84,7 @@ struct Backward {
 
 template <class Do, Interpolation Kind>
 void by_channels(const Problem& p) {
-  if (p.channels <= Do::by_one(Kind))
+  if (p.channels <= Do::by_one(Kind) && !p.is_by_pixel())
     Do::template run<1, Kind>(p);
   else if (p.channels <= 4)
     Do::template run<4, Kind>(p);

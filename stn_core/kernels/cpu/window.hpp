@@ -71,12 +71,14 @@ struct Side {
   STN_INLINE F bring(F x, F& moves) const {
     F one = splat<kLanes>(1.0f), least = splat<kLanes>(low), most = splat<kLanes>(high);
     moves = one;
+    // What lies inside stays as it is, to the last bit.
     if (is_mirrored) {
       F beyond = x - mirror, far = splat<kLanes>(1e9f);
       beyond -= floor_of(at_most(at_least(beyond * times, -far), far)) * period;
       F back = period - beyond;
-      moves = beyond < back ? one : -one;
-      x = at_most(beyond, back) + mirror;
+      auto is_inside = (x >= 0.0f) & (x <= float(size - 1));
+      moves = (beyond < back) | is_inside ? one : -one;
+      x = is_inside ? x : at_most(beyond, back) + mirror;
     }
     if (is_kept) moves = (x > least) & (x < most) ? moves : F{};
     return at_most(at_least(x, least), most);
@@ -89,7 +91,25 @@ struct Sides {
   explicit Sides(const Problem& p) : Sides(p, whole(p)) {}
 };
 
-// From coordinates to cells of the window, whose rows are so far apart, and places in them.
+// From the i-th coordinates on, where they are brought to: their cells and, unless `Nearest`, places in them.
+template <bool Nearest>
+STN_INLINE void find_cells(const Sides& sides, Chunk& k, int i, I& cell_x, I& cell_y) {
+  F moves_x, moves_y;
+  F x = sides.x.bring(load<F>(k.x + i), moves_x), y = sides.y.bring(load<F>(k.y + i), moves_y);
+  if (Nearest) {
+    floor_of(x + 0.5f, cell_x);
+    floor_of(y + 0.5f, cell_y);
+  } else {
+    store(k.fx + i, x - floor_of(x, cell_x));
+    store(k.fy + i, y - floor_of(y, cell_y));
+    if (sides.x.is_kept) {
+      store(k.moves_x + i, moves_x);
+      store(k.moves_y + i, moves_y);
+    }
+  }
+}
+
+// To cells of the window, whose rows are so far apart.
 template <bool Nearest>
 inline void locate(const Problem& p, const Window& w, ptrdiff_t row, Chunk& k) {
   Sides sides(p);
@@ -98,20 +118,8 @@ inline void locate(const Problem& p, const Window& w, ptrdiff_t row, Chunk& k) {
   // Of lanes that are no point.
   Words<kLanes> last = splat<kLanes>(uint32_t((w.bottom - w.top) * row + w.right - w.left));
   for (int i = 0; i < k.count; i += kLanes) {
-    F moves_x, moves_y;
-    F x = sides.x.bring(load<F>(k.x + i), moves_x), y = sides.y.bring(load<F>(k.y + i), moves_y);
     I cell_x, cell_y;
-    if (Nearest) {
-      floor_of(x + 0.5f, cell_x);
-      floor_of(y + 0.5f, cell_y);
-    } else {
-      store(k.fx + i, x - floor_of(x, cell_x));
-      store(k.fy + i, y - floor_of(y, cell_y));
-      if (sides.x.is_kept) {
-        store(k.moves_x + i, moves_x);
-        store(k.moves_y + i, moves_y);
-      }
-    }
+    find_cells<Nearest>(sides, k, i, cell_x, cell_y);
     I cell = (cell_y - top) * width + (cell_x - left);
     store(k.cell + i, at_most((Words<kLanes>)cell, last));
   }
