@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from sampler_cpu_report import markdown
-from sampler_shapes import SHAPES
+from sampler_shapes import OTHERS, SHAPES
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
@@ -77,13 +77,11 @@ def rows(
     torch.set_num_threads(threads)
     is_full = allocator == "raised"
     for name in names:
-        shape, side, kind = SHAPES[name]
+        shape, side, kind = (SHAPES | OTHERS)[name]
         theta = random_thetas(transforms.Affine(), shape[0], kind, torch.Generator())
         plain = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        for case in CASES if is_full else CASES[:1]:
-            if case == "channels_last" and shape[1] < 16:
-                continue
-            image = as_asked(plain, case)
+        for case in cases_of(name) if is_full else CASES[: name in SHAPES]:
+            image = as_asked(plain, "channels_last" if name == "pictures" else case)
             warps = affine_warps(side, case)
             errors = errors_of(warps, image, theta) if is_full and case != "nearest" else {}
             is_compared = is_full and case == "float32"
@@ -102,6 +100,14 @@ def rows(
     if is_full:
         label = {"threads": threads, "shape": "mnist", "case": "training step", "what": "backward"}
         yield label | {"times": timed(step_runs()), "errors": {}}
+
+
+def cases_of(name: str) -> tuple[str, ...]:
+    """What is measured of a shape."""
+    if name in OTHERS:
+        return ("elsewhere",)
+    is_deep = SHAPES[name][0][1] >= 16
+    return tuple(case for case in CASES if is_deep or case != "channels_last")
 
 
 def as_asked(image: Tensor, case: str) -> Tensor:
@@ -340,7 +346,7 @@ def environment() -> dict[str, Any]:
 def main() -> None:
     """Measure in a process for each setting of the allocator, then write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--shapes", default=",".join(SHAPES | OTHERS))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--without-compiler", action="store_true")

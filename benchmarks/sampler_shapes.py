@@ -11,3 +11,12 @@ SHAPES: dict[str, tuple[tuple[int, int, int, int], int, Kind]] = {
     "inc14": ((32, 192, 28, 28), 14, "half"),
     "cub448": ((8, 3, 448, 448), 224, "half"),
 }
+# Beside those: few points of large images, hardly any, and pictures as files have them.
+OTHERS: dict[str, tuple[tuple[int, int, int, int], int, Kind]] = {
+    "glimpse": ((1, 64, 224, 224), 48, "crop"),
+    "overview": ((2, 3, 1024, 1024), 400, "rts"),
+    "thumbnail": ((4, 3, 1024, 1024), 128, "rts"),
+    "points": ((4, 3, 1024, 1024), 8, "rts"),
+    "point": ((64, 3, 32, 32), 1, "rts"),
+    "pictures": ((16, 3, 128, 128), 128, "rts"),
+}
