@@ -80,7 +80,8 @@ def warp(
             source = source - difference
         else:
             check_padding(padding)
-            fill = torch.tensor(fills_of(padding, image.shape[1]), dtype=torch.float32)
+            values = fills_of(padding, image.shape[1])
+            fill = torch.tensor(values, dtype=torch.float32, device=image.device)
         output = fused.fused_warp(
             source,
             map,

@@ -104,9 +104,12 @@ def areas_of_matrix(
     # A size begins with the rows, a matrix with x.
     for axis, n in zip((1, 0), output_size, strict=True):
         length = 2 / (n - 1 if align_corners else n) if n > 1 else 0.0
-        step = length * matrix[:, :, axis]
-        x, y = (step * step.new_tensor([width / 2, height / 2])).unbind(-1)
-        side = _side(step, (x.square() + y.square()).unsqueeze(-1))
+        step = matrix[:, :, axis]
+        # Where points are lost, or so far that no step is known, there is no side.
+        is_near = (step.detach().abs() < FARTHEST).all(1, keepdim=True)
+        step = length * torch.where(is_near, step, 0.0)
+        x, y = step.split(1, dim=-1)
+        side = _side(step, (width / 2 * x).square() + (height / 2 * y).square())
         maps.append(torch.cat([torch.zeros_like(matrix[:, :, :2]), side.unsqueeze(-1)], dim=-1))
     return torch.stack(maps, dim=1).flatten(0, 1)
 

@@ -1,6 +1,5 @@
 """What lies outside the image, as a rule on pixel coordinates."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal, TypeGuard, get_args
 
@@ -20,7 +19,7 @@ def check_padding(padding: object) -> None:
     if padding in get_args(Rule) or (values and all(map(_is_finite_number, values))):
         return
     raise ValueError(
-        '`padding` must be "zeros", "border", "reflection", a finite number, '
+        '`padding` must be "zeros", "border", "reflection", a finite number of float32, '
         f"or a tuple of one such number per channel, got {padding!r}."
     )
 
@@ -85,5 +84,11 @@ def _reflection(x: Tensor, n: int, align_corners: bool) -> Tensor:
     return torch.minimum(beyond, 2 * span - beyond) + low
 
 
+_LARGEST = torch.finfo(torch.float32).max
+
+
 def _is_finite_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Of float32, which the image may have.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= _LARGEST

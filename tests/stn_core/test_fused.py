@@ -209,6 +209,19 @@ def test_a_lost_point_blurs_nothing_beside_it(processor):
     assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, 3e38, 1.6e6])
+def test_a_lost_theta_has_no_gradient_by_its_areas(value):
+    theta = torch.tensor([[value, 0, 0, 0, 1.0, 0], [2, 0, 0, 0, 2, 0]]).requires_grad_()
+    image = waves(2, 1, 8, 8).float()
+    options = {"sampler": samplers.Antialiased(4), "output_size": (3, 3)}
+    outputs = [warp(image, theta, t.Affine(), **options, backend=b) for b in ("fused", "torch")]
+    gradients = [torch.autograd.grad(output[1].sum(), theta)[0] for output in outputs]
+    assert not gradients[0][0].any()
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-3, rtol=1e-3)
+    if math.isfinite(value):
+        torch.testing.assert_close(*outputs, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
 def test_a_mirrored_point_just_before_a_pixel(processor, kind):
     """What lies inside stays where it is, whatever the mirror's sums would round it to."""

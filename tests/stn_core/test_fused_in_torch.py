@@ -97,15 +97,43 @@ def test_transforms_of_torch_func(transform, sampler):
 
 
 @pytest.mark.usefixtures("compiling")
-def test_is_in_an_exported_graph():
+@pytest.mark.parametrize("sampler", [samplers.Bilinear(), samplers.Antialiased(2)])
+def test_is_in_an_exported_graph(sampler):
     class Module(torch.nn.Module):
         def forward(self, image, theta):
-            return warp(image, theta, t.Affine(), padding=0.5, backend="fused")
+            options = {"sampler": sampler, "padding": 0.5, "output_size": (4, 3)}
+            return warp(image, theta, t.Affine(), **options, backend="fused")
 
-    arguments = images(2, 3, 5, 6, dtype=torch.float32), torch.eye(2, 3).flatten().repeat(2, 1)
-    exported = torch.export.export(Module(), arguments)
+    def arguments(*size):
+        theta = torch.eye(2, 3).flatten().repeat(size[0], 1)
+        return images(*size, dtype=torch.float32), theta
+
+    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+    shapes = {0: batch, 2: height, 3: width}, {0: batch}
+    exported = torch.export.export(Module(), arguments(2, 3, 5, 6), dynamic_shapes=shapes)
     assert "stn_core.warp" in str(exported.graph)
-    torch.testing.assert_close(exported.module()(*arguments), Module()(*arguments))
+    for given in (arguments(2, 3, 5, 6), arguments(3, 3, 11, 8)):
+        torch.testing.assert_close(exported.module()(*given), Module()(*given))
+
+
+@pytest.mark.usefixtures("compiling")
+def test_a_fill_value_may_differ_from_call_to_call_of_a_compiled_function():
+    transform = t.Translation()
+    compiled = torch.compile(
+        lambda image, theta, value: warp(image, theta, transform, padding=value),
+        fullgraph=True,
+        backend="aot_eager",
+    )
+    given = images(1, 1, 4, 4, dtype=torch.float32), torch.full((1, 2), 1.0)
+    for value in (0.25, 0.5, 0.75):
+        assert (compiled(*given, value)[..., -1] == value).all()
+
+
+def test_a_fill_value_stands_where_the_image_is():
+    image, theta = torch.ones(1, 2, 4, 4), torch.full((1, 2), 5.0)
+    with torch.device("meta"):
+        output = warp(image, theta, t.Translation(), padding=0.5, backend="fused")
+    assert (output == 0.5).all()
 
 
 def test_autocast_leaves_the_coordinates_in_float32():
