@@ -33,7 +33,7 @@ PADDINGS: dict[str, tuple[Rule, ...]] = {
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 # What the kernels call them.
 _NUMBERS = {name: i for names in (INTERPOLATIONS, PADDINGS) for i, name in enumerate(names["cpu"])}
-# In output values. Below it threads cost more than they give.
+# In values that are written. Below it threads cost more than they give.
 _FEW = 1 << 14
 # From an image's first pixel to another, in elements: it must fit in 32 bits.
 _FARTHEST = (1 << 31) - 1
@@ -220,8 +220,10 @@ def _problem(image, map, constants, output, results, is_last, *options) -> bytes
         steps = (map.stride(0), 0, 0, 0)
     else:
         kind, steps = 2, map.stride()
-    threads = torch.get_num_threads() if output.numel() > _FEW else 1
     to_image, to_map = results[:4], results[4]
+    # An image's gradient is written whole, however few points there are.
+    written = output.numel() + (image.numel() if to_image[0] else 0)
+    threads = torch.get_num_threads() if written > _FEW else 1
     return PROBLEM.pack(
         *(image.data_ptr(), by_batch, by_channel, by_row, 1 if in_width == 1 else by_column),
         *(output.data_ptr(), *_steps(output, is_last)),
