@@ -73,15 +73,15 @@ def warp(
         source, fill, difference = image, None, None
         if isinstance(padding, str):
             rule = padding
-        elif fused.is_on_gpu(image):
-            check_padding(padding)
-            source = image.to(torch.promote_types(image.dtype, torch.float32))
-            difference = fill_of(padding, source)
-            source = source - difference
         else:
             check_padding(padding)
-            values = fills_of(padding, image.shape[1])
-            fill = torch.tensor(values, dtype=torch.float32, device=image.device)
+            if fused.is_on_gpu(image):
+                source = image.to(torch.promote_types(image.dtype, torch.float32))
+                difference = fill_of(padding, source)
+                source = source - difference
+            else:
+                values = fills_of(padding, image.shape[1])
+                fill = torch.tensor(values, dtype=torch.float32, device=image.device)
         output = fused.fused_warp(
             source,
             map,

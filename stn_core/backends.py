@@ -37,8 +37,8 @@ def choose(
     """Who computes this warp, and why: the arguments of `warp`.
 
     "auto" is "fused" wherever there is one: on a CPU it is quicker than "torch" at all shapes of
-    `benchmarks/sampler_cpu.py`, and of others loses to it by little where an output is of a few
-    pixels (docs/backends.md); on a GPU nobody has measured it yet (`benchmarks/sampler_gpu.py`).
+    `benchmarks/sampler_cpu.py` but one, of a single pixel an image, where it loses microseconds
+    (docs/backends.md); on a GPU nobody has measured it yet (`benchmarks/sampler_gpu.py`).
 
     Raises:
         ValueError: If `backend` is not known, or is "fused" where there is none.

@@ -30,10 +30,8 @@ STN_INLINE void slopes(const View& view, const float* g, Chunk& k) {
     Floats<L> dx[L], dy[L];
     for (int j = 0; j < L; j++) {
       Corners<L> c(view.start, view.row, k.cell[i + j]);
-      Floats<L> by = load<Floats<L>>(g + (i + j) * L), across = c.ne - c.nw;
-      Floats<L> twist = (c.se - c.sw) - across;
-      dx[j] = by * (across + splat<L>(k.fy[i + j]) * twist);
-      dy[j] = by * ((c.sw - c.nw) + splat<L>(k.fx[i + j]) * twist);
+      Floats<L> fx = splat<L>(k.fx[i + j]), fy = splat<L>(k.fy[i + j]);
+      find_slopes(c, fx, fy, load<Floats<L>>(g + (i + j) * L), dx[j], dy[j]);
     }
     store(k.dx + i, sums<L>(dx));
     store(k.dy + i, sums<L>(dy));
@@ -44,9 +42,8 @@ STN_INLINE void slopes_of_one(const View& view, const float* packed, const float
   view.by_level([&](auto level) {
     for (int i = 0; i < k.count; i += kLanes) {
       ManyCorners c(view, packed, k.cell + i, level);
-      F by = load<F>(g + i), twist = (c.se - c.sw) - (c.ne - c.nw);
-      F dx = by * ((c.ne - c.nw) + load<F>(k.fy + i) * twist);
-      F dy = by * ((c.sw - c.nw) + load<F>(k.fx + i) * twist);
+      F dx, dy;
+      find_slopes(c, load<F>(k.fx + i), load<F>(k.fy + i), load<F>(g + i), dx, dy);
       store(k.dx + i, is_first ? dx : load<F>(k.dx + i) + dx);
       store(k.dy + i, is_first ? dy : load<F>(k.dy + i) + dy);
     }
@@ -74,9 +71,8 @@ STN_INLINE void scatter(float* packed, ptrdiff_t row, const float* g, const Chun
   } else if constexpr (L == 1) {
     alignas(64) float apart[kLanes * kCorners];
     for (int i = 0; i < k.count; i += kLanes) {
-      F by = load<F>(g + i), fx = load<F>(k.fx + i), fy = load<F>(k.fy + i);
-      F down = by * fy, up = by - down, up_east = up * fx, down_east = down * fx;
-      F corners[] = {up - up_east, up_east, down - down_east, down_east};
+      Shares<F> share(load<F>(g + i), load<F>(k.fx + i), load<F>(k.fy + i));
+      F corners[] = {share.nw, share.ne, share.sw, share.se};
       transpose_fours<kLanes>(corners);
       for (int j = 0; j < kCorners; j++) store(apart + j * kLanes, corners[j]);
       for (int j = 0; j < kLanes; j++)
@@ -91,12 +87,11 @@ STN_INLINE void scatter(float* packed, ptrdiff_t row, const float* g, const Chun
         add_to(north, by);
       } else {
         float* south = north + row * L;
-        V fx = splat<L>(k.fx[i]), fy = splat<L>(k.fy[i]);
-        V down = by * fy, up = by - down, up_east = up * fx, down_east = down * fx;
-        add_to(north, up - up_east);
-        add_to(north + L, up_east);
-        add_to(south, down - down_east);
-        add_to(south + L, down_east);
+        Shares<V> share(by, splat<L>(k.fx[i]), splat<L>(k.fy[i]));
+        add_to(north, share.nw);
+        add_to(north + L, share.ne);
+        add_to(south, share.sw);
+        add_to(south + L, share.se);
       }
     }
   }
@@ -112,9 +107,9 @@ void scatter_few(float* packed, ptrdiff_t row, const float* g, const Chunk& k) {
     if constexpr (Nearest) {
       *north += g[i];
     } else {
-      float down = g[i] * k.fy[i], up = g[i] - down, up_east = up * k.fx[i], down_east = down * k.fx[i];
-      add_to(north, V{up - up_east, up_east});
-      add_to(north + row, V{down - down_east, down_east});
+      Shares<float> share(g[i], k.fx[i], k.fy[i]);
+      add_to(north, V{share.nw, share.ne});
+      add_to(north + row, V{share.sw, share.se});
     }
   }
 }

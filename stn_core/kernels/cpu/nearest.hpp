@@ -10,15 +10,13 @@ constexpr int kMoved = 8 * kChunk;  // output pixels whose sources are known at 
 constexpr int32_t kOutside = -1, kLost = -2;
 
 // The steps to the pixels that a chunk reads.
-inline void steps_to_nearest(const Problem& p, const Chunk& k, int32_t* steps) {
+inline void steps_to_nearest(const Problem& p, Chunk& k, int32_t* steps) {
   Sides sides(p);
   I last_x = splat<kLanes>(int32_t(p.in_width - 1)), last_y = splat<kLanes>(int32_t(p.in_height - 1));
   I row = splat<kLanes>(int32_t(p.image_row_step)), column = splat<kLanes>(int32_t(p.image_column_step));
   for (int i = 0; i < k.count; i += kLanes) {
     I x, y;
-    F moves;
-    floor_of(sides.x.bring(load<F>(k.x + i), moves) + 0.5f, x);
-    floor_of(sides.y.bring(load<F>(k.y + i), moves) + 0.5f, y);
+    find_cells<true>(sides, k, i, x, y);
     if (sides.x.is_kept) x = at_most(x, last_x), y = at_most(y, last_y);
     I is_inside = (x >= 0) & (x <= last_x) & (y >= 0) & (y <= last_y);
     store(steps + i, is_inside ? y * row + x * column : splat<kLanes>(kOutside));

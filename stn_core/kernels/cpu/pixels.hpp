@@ -31,6 +31,22 @@ STN_INLINE V interpolate(const C& c, V fx, V fy) {
   return north + fy * (south - north);
 }
 
+// What that changes by when the point moves, times its gradient.
+template <class V, class C>
+STN_INLINE void find_slopes(const C& c, V fx, V fy, V by, V& dx, V& dy) {
+  V across = c.ne - c.nw, twist = (c.se - c.sw) - across;
+  dx = by * (across + fy * twist), dy = by * ((c.sw - c.nw) + fx * twist);
+}
+// What of the point's gradient goes to each of the four.
+template <class V>
+struct Shares {
+  V nw, ne, sw, se;
+  STN_INLINE Shares(V by, V fx, V fy) {
+    V down = by * fy, up = by - down;
+    ne = up * fx, nw = up - ne, se = down * fx, sw = down - se;
+  }
+};
+
 // The gradient by the coordinates of what lies outside, or was clamped, is zero.
 inline void settle(const Problem& p, Chunk& k) {
   for (int i = k.count; i % 16; i++) k.dx[i] = k.dy[i] = 0;
@@ -155,10 +171,9 @@ inline void slopes(const Pixels& pixels, Chunk& k) {
       F sum_x{}, sum_y{};
       over_channels(pixels.channels, [&](auto kind, int64_t c) {
         using V = decltype(kind);
-        Values<V> v(at, c);
-        V by = load<V>(g + c), fx, fy, across = v.ne - v.nw, twist = (v.se - v.sw) - across;
+        V fx, fy, slope_x, slope_y;
         spread(k.fx[i + j], fx), spread(k.fy[i + j], fy);
-        V slope_x = by * (across + fy * twist), slope_y = by * ((v.sw - v.nw) + fx * twist);
+        find_slopes(Values<V>(at, c), fx, fy, load<V>(g + c), slope_x, slope_y);
         if constexpr (std::is_same_v<V, F>)
           sum_x += slope_x, sum_y += slope_y;
         else
@@ -186,11 +201,11 @@ void scatter(const Pixels& pixels, const Chunk& k) {
       } else {
         V fx, fy;
         spread(k.fx[j], fx), spread(k.fy[j], fy);
-        V down = by * fy, up = by - down, up_east = up * fx, down_east = down * fx;
-        add_to(at.nw + c, up - up_east);
-        add_to(at.ne + c, up_east);
-        add_to(at.sw + c, down - down_east);
-        add_to(at.se + c, down_east);
+        Shares<V> share(by, fx, fy);
+        add_to(at.nw + c, share.nw);
+        add_to(at.ne + c, share.ne);
+        add_to(at.sw + c, share.sw);
+        add_to(at.se + c, share.se);
       }
     });
   }

@@ -116,13 +116,12 @@ struct Points {
       if constexpr (Kind == kBicubic) {
         F x[kTaps], y[kTaps], slope_x[kTaps], slope_y[kTaps];
         cubic(fx, x, slope_x), cubic(fy, y, slope_y);
-        dx = weighted(pixels, slope_x, y), dy = weighted(pixels, x, slope_y);
+        dx = by * weighted(pixels, slope_x, y), dy = by * weighted(pixels, x, slope_y);
       } else {
-        F across = pixels[1] - pixels[0], twist = (pixels[3] - pixels[2]) - across;
-        dx = across + fy * twist, dy = (pixels[2] - pixels[0]) + fx * twist;
+        ::find_slopes(Corners{pixels[0], pixels[1], pixels[2], pixels[3]}, fx, fy, by, dx, dy);
       }
-      store(k.dx + i, by * dx);
-      store(k.dy + i, by * dy);
+      store(k.dx + i, dx);
+      store(k.dy + i, dy);
     });
     settle(p, k);
   }
@@ -138,8 +137,8 @@ struct Points {
         cubic(load<F>(k.fx + i), x, slope), cubic(load<F>(k.fy + i), y, slope);
         for (int tap = 0; tap < kAll; tap++) share[tap] = y[tap / kTaps] * by * x[tap % kTaps];
       } else {
-        F fx = load<F>(k.fx + i), down = by * load<F>(k.fy + i), up = by - down;
-        share[1] = up * fx, share[0] = up - share[1], share[3] = down * fx, share[2] = down - share[3];
+        Shares<F> of(by, load<F>(k.fx + i), load<F>(k.fy + i));
+        share[0] = of.nw, share[1] = of.ne, share[2] = of.sw, share[3] = of.se;
       }
       for (int j = 0; j < std::min(kLanes, k.count - i); j++)
         for (int tap = 0; tap < kAll; tap++)
